@@ -1,0 +1,723 @@
+//! What the command line and the service say to each other: one JSON value a line over the control socket.
+//!
+//! The same values are what `--json` prints (docs/json.md), so fields are only ever added. Object ids and
+//! peer ids are lower-case hex; times are RFC 3339 UTC with milliseconds; `member` is a handle.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Raised whenever an older command line could misread what a newer service says, or the reverse.
+pub const CONTROL_VERSION: u32 = 1;
+
+/// The first line of a control connection, from the command line: what it speaks and what it wants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`CONTROL_VERSION`] of the command line.
+    pub v: u32,
+    /// Version of the program, for the message when the two differ.
+    pub version: String,
+    /// The directory that the command was given or started in (absolute).
+    pub dir: PathBuf,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What a command asks of the service. `dir` in the envelope says for which repository.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// Are you there, and of which version? Answered with [`Reply::Done`] of a [`Pong`], whatever `v` is.
+    Ping,
+    /// Share this repository. Replies: `Saw` where the network has projects with this history and neither
+    /// `join` nor `new` decides; pairing replies while joining; then `Done` of an [`UpDone`].
+    Up {
+        /// Join the project of this name, or by this ticket.
+        join: Option<String>,
+        /// Found a project of its own whatever the network has.
+        new: bool,
+    },
+    /// Stop sharing this repository, or with `all` end the service. `Done` of a [`DownDone`].
+    Down {
+        /// End the service itself.
+        all: bool,
+    },
+    /// The projects open to joining on this network. `Done` of a list of [`OpenProject`].
+    Projects,
+    /// Join a project and clone it into `into`. Pairing and progress replies, then `Done` of a [`CloneDone`].
+    Clone {
+        /// A project's name, or a ticket.
+        project: String,
+        /// Where the repository is made (absolute; must not exist or be empty).
+        into: PathBuf,
+        /// Go on sharing it afterwards.
+        up: bool,
+    },
+    /// The answer to [`Reply::Confirm`], sent as a further line (a bare `Request`) on the same connection.
+    Answer {
+        /// Yes or no.
+        yes: bool,
+    },
+    /// `Done` of a [`Status`].
+    Status,
+    /// Open proposals (`all`: closed ones too). `Done` of a list of [`Proposal`].
+    List {
+        /// Landed, withdrawn and rejected ones as well.
+        all: bool,
+    },
+    /// What waits for me, my turn first. `Done` of a list of [`Proposal`].
+    Inbox,
+    /// One proposal with its commits. Marks the revision as shown. `Done` of a [`ProposalDetail`].
+    Show {
+        /// `handle/branch`, `@handle/branch`, `lansync/@handle/branch` or an id prefix.
+        proposal: String,
+    },
+    /// Approve. `Done` of an [`ApproveDone`].
+    Approve {
+        /// As for `Show`.
+        proposal: String,
+        /// The exact commit, as a full id or unique prefix.
+        commit: Option<String>,
+        /// Why, for the others to read.
+        message: Option<String>,
+    },
+    /// Reject the revision last shown. `Done` of a [`Proposal`].
+    Reject {
+        /// As for `Show`.
+        proposal: String,
+        /// Why, for the others to read.
+        message: Option<String>,
+    },
+    /// Take one's own proposal back. `Done` of a [`Proposal`].
+    Withdraw {
+        /// As for `Show`.
+        proposal: String,
+    },
+    /// Offer a branch by hand (default: the one checked out). `Done` of a [`Proposal`].
+    Propose {
+        /// The branch.
+        branch: Option<String>,
+    },
+    /// The events, in time order: `Line` of a [`LogLine`] each, then `Done` of null.
+    Log {
+        /// Only events at or after this time (milliseconds since 1970).
+        since: Option<u64>,
+        /// Only events before this time (milliseconds since 1970).
+        until: Option<u64>,
+        /// Only by this member (handle or peer id prefix).
+        author: Option<String>,
+        /// Only of this kind.
+        kind: Option<String>,
+        /// Only the last so many.
+        limit: Option<usize>,
+        /// Go on with new ones as they come.
+        follow: bool,
+    },
+    /// `Done` of a list of [`Member`], those who ask to join included.
+    Members,
+    /// Admit who asks to join. `Done` of an [`AcceptDone`].
+    Accept {
+        /// The words that the asker reads out, two separate words.
+        words: Option<[String; 2]>,
+        /// Or the handle, where the human has said yes to doing without the words.
+        handle: Option<String>,
+        /// The role to grant: `contributor` where absent.
+        role: Option<String>,
+    },
+    /// Make a ticket. `Done` of an [`Invite`].
+    Invite {
+        /// The role it grants: `contributor` where absent.
+        role: Option<String>,
+        /// Seconds until it expires.
+        expires: u64,
+        /// How many may use it.
+        uses: u32,
+    },
+    /// `Done` of a list of [`Peer`].
+    Peers,
+    /// Dial an address (`HOST:PORT` or `HOST`). `Done` of a list of [`Peer`] once connected.
+    Connect {
+        /// The address.
+        addr: String,
+    },
+    /// `Done` of a [`Whoami`].
+    Whoami,
+    /// `Done` of a [`Doctor`].
+    Doctor,
+    /// A `Line` of a [`View`] now and after every change, and `Notice` lines between, until hung up.
+    Watch,
+}
+
+/// What the service answers, one a line; the last is `Done` or `Error`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Reply {
+    /// The end: it went well.
+    Done {
+        /// The value that the request names.
+        value: serde_json::Value,
+    },
+    /// The end: refused or failed.
+    Error(Refusal),
+    /// One value of a stream.
+    Line {
+        /// The value that the request names.
+        value: serde_json::Value,
+    },
+    /// Something happened that a human wants to know.
+    Notice(Notice),
+    /// `up` without a decision: these projects share this history. The connection ends with an `Error`
+    /// of code `choose`.
+    Saw {
+        /// The projects.
+        projects: Vec<OpenProject>,
+    },
+    /// Joining: read these words to `to`, who types them.
+    Words {
+        /// The handle of the member asked.
+        to: String,
+        /// The project's name.
+        project: String,
+        /// The two words.
+        words: [String; 2],
+    },
+    /// Joining: the other side says it let us in. Wants a [`Request::Answer`].
+    Confirm {
+        /// Who says so.
+        by: String,
+    },
+    /// Long work goes on.
+    Progress(Progress),
+}
+
+/// How far a clone is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// `log`, `objects` or `checkout`.
+    pub step: String,
+    /// Objects received and indexed, or files checked out.
+    pub done: u64,
+    /// Of how many, 0 while unknown.
+    pub total: u64,
+    /// Bytes received.
+    pub bytes: u64,
+}
+
+/// A refusal: what and why in one line, and a command that can be typed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Stable and documented in docs/json.md.
+    pub code: String,
+    /// What and why, without a full stop after an id.
+    pub message: String,
+    /// What to type or do next.
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal with a hint.
+    pub fn new(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// A refusal for which nothing useful can be typed.
+    pub fn plain(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), hint: None }
+    }
+}
+
+/// What happened, for a human: a line of `up --json`, and of the live view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// When, RFC 3339.
+    pub at: String,
+    /// `ready`, `peer-up`, `peer-down`, `asks-to-join`, `joined`, `proposal`, `approved`, `rejected`,
+    /// `withdrawn`, `landed`, `pulled`, `not-pulled`, `conflict`, `diverged`, `rewound`, `copied-key`,
+    /// `clock`, `problem`, ...
+    pub notice: String,
+    /// The project's name.
+    pub project: String,
+    /// Whom it concerns.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub member: Option<String>,
+    /// Which proposal or branch.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub subject: Option<String>,
+    /// Which commit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commit: Option<String>,
+    /// One sentence, safe to print.
+    pub text: String,
+}
+
+/// Answer to `Ping`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pong {
+    /// [`CONTROL_VERSION`] of the service.
+    pub v: u32,
+    /// Its program version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The UDP port it listens on.
+    pub port: u16,
+    /// The repositories it serves.
+    pub repositories: Vec<PathBuf>,
+}
+
+/// Answer to `Up`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpDone {
+    /// The project, or null while the repository has no commit yet.
+    pub project: Option<ProjectName>,
+    /// Who I am in it.
+    pub member: String,
+    /// `founded`, `joined`, `resumed` (it was shared before), `running` (it was up already) or `waiting`
+    /// (for the first commit).
+    pub how: String,
+    /// The branches that the log decides.
+    pub canonical: Vec<String>,
+    /// Branches that stay here, and why.
+    pub not_shared: Vec<NotShared>,
+    /// The UDP port.
+    pub port: u16,
+    /// Things to know: another port than asked for, a copied key, ...
+    pub warnings: Vec<String>,
+}
+
+/// A project's id and name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectName {
+    /// Hex.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Answer to `Down`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DownDone {
+    /// Was it shared at all?
+    pub was_up: bool,
+    /// Has the service ended, as this was the last repository or `all` was asked?
+    pub ended: bool,
+    /// Own events that nobody else holds yet.
+    pub unsent: u64,
+}
+
+/// A project that can be joined on this network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenProject {
+    /// Its name.
+    pub name: String,
+    /// The member who would be asked.
+    pub member: String,
+    /// Where: the first of its addresses.
+    pub addr: String,
+    /// It has the same root commits as the repository that is asked for.
+    pub same_history: bool,
+}
+
+/// Answer to `Clone`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CloneDone {
+    /// The project.
+    pub project: ProjectName,
+    /// My handle in it.
+    pub member: String,
+    /// Where the repository is.
+    pub dir: PathBuf,
+    /// Objects received.
+    pub objects: u64,
+    /// Bytes received.
+    pub bytes: u64,
+    /// Seconds that the objects took.
+    pub seconds: f64,
+    /// The branch checked out, if the project has a commit.
+    pub branch: Option<String>,
+}
+
+/// `status --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The project.
+    pub project: ProjectName,
+    /// Me.
+    pub me: Me,
+    /// Does a service share this repository now?
+    pub running: bool,
+    /// The log.
+    pub log: LogStatus,
+    /// The canonical branches.
+    pub branches: Vec<BranchStatus>,
+    /// Peers other than me.
+    pub peers: Vec<Peer>,
+    /// How many proposals.
+    pub proposals: ProposalCounts,
+    /// What others have still to receive from here.
+    pub waiting: Waiting,
+    /// Local branches with commits that are not offered.
+    pub not_shared: Vec<NotShared>,
+    /// What is wrong.
+    pub problems: Vec<Refusal>,
+    /// The last landing, for the first line on a screen.
+    pub last_landing: Option<LastLanding>,
+    /// The open proposals, as `list` gives them.
+    pub open: Vec<Proposal>,
+    /// Who asks to join.
+    pub asking: Vec<Member>,
+}
+
+/// Who I am.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Me {
+    /// This clone's key.
+    pub peer: String,
+    /// My handle.
+    pub member: String,
+    /// My role.
+    pub role: String,
+}
+
+/// The log in numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// Events held.
+    pub events: u64,
+    /// Feeds held.
+    pub feeds: u64,
+    /// Equal on two peers = same log.
+    pub digest: String,
+}
+
+/// One canonical branch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BranchStatus {
+    /// Its name.
+    pub name: String,
+    /// The commit that the log decides; null while it has several heads or none.
+    pub tip: Option<String>,
+    /// `ok`, `joining`, `diverged`, `catching-up` or `needs-upgrade`.
+    pub state: String,
+    /// The commits of all heads.
+    pub heads: Vec<String>,
+    /// Where `refs/remotes/lansync/<name>` stands on this machine.
+    #[serde(rename = "ref")]
+    pub tracking: Option<String>,
+    /// A revocation moved it back.
+    pub rewound: bool,
+    /// The local branch of that name.
+    pub local: Option<LocalBranch>,
+    /// When the tip was landed.
+    pub moved_at: Option<String>,
+    /// Why the local branch did not follow, if it did not.
+    pub not_pulled: Option<String>,
+}
+
+/// A local branch beside its canonical one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LocalBranch {
+    /// Its commit.
+    pub tip: String,
+    /// Commits it has and the canonical branch has not.
+    pub ahead: u64,
+    /// Commits the canonical branch has and it has not.
+    pub behind: u64,
+}
+
+/// One other peer: `peers --json`, and `status --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its key.
+    pub peer: String,
+    /// Whose it is.
+    pub member: String,
+    /// Is there a session with it?
+    pub connected: bool,
+    /// `lan`, `direct` or `relay`.
+    pub path: Option<String>,
+    /// Round trip.
+    pub rtt_ms: Option<f64>,
+    /// The program version it told.
+    pub version: Option<String>,
+    /// Its address.
+    pub addr: Option<String>,
+    /// When it was last connected.
+    pub last_seen: Option<String>,
+    /// Does it hold all that I hold, as far as I know?
+    pub up_to_date: Option<bool>,
+}
+
+/// How many proposals are open.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProposalCounts {
+    /// All.
+    pub open: u64,
+    /// My own.
+    pub mine: u64,
+    /// That wait for my approval.
+    pub my_turn: u64,
+}
+
+/// What others have still to receive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Events.
+    pub events: u64,
+    /// Tips whose objects some member lacks.
+    pub objects: u64,
+    /// Members.
+    pub members: u64,
+}
+
+/// A branch that is not offered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NotShared {
+    /// The branch.
+    pub branch: String,
+    /// Commits that only it has.
+    pub commits: u64,
+    /// Why, as a short clause.
+    pub why: String,
+}
+
+/// A landing, for the first line of `status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastLanding {
+    /// The branch that moved.
+    pub branch: String,
+    /// To which commit.
+    pub commit: String,
+    /// When, RFC 3339: when this machine's ref moved, else the event's time.
+    pub at: String,
+    /// `bo/fix`; null for a join.
+    pub proposal: Option<String>,
+    /// Who approved.
+    pub approved_by: Vec<String>,
+}
+
+/// One proposal: `list --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Its id.
+    pub id: String,
+    /// `handle/branch`.
+    pub name: String,
+    /// Handle of its author.
+    pub author: String,
+    /// The canonical branch it is offered to.
+    pub target: String,
+    /// The id of its last revision.
+    pub revision: String,
+    /// That revision's commit.
+    pub tip: String,
+    /// The first line of its commit.
+    pub title: String,
+    /// Commits it adds, null while its objects are not here.
+    pub commits: Option<u64>,
+    /// Lines added and removed, null while its objects are not here.
+    pub lines: Option<(u64, u64)>,
+    /// `open`, `landed`, `withdrawn` or `rejected`.
+    pub state: String,
+    /// Approvals of the last revision.
+    pub approvals: Vec<Approval>,
+    /// What keeps it from landing, as short clauses.
+    pub needs: Vec<String>,
+    /// Conflicts.
+    pub conflicts: Vec<Conflict>,
+    /// The proposal whose commits it contains.
+    pub builds_on: Option<String>,
+    /// It waits for my approval.
+    pub my_turn: bool,
+    /// When the last revision was offered.
+    pub at: String,
+    /// Are its objects here?
+    pub here: bool,
+    /// Why it was rejected.
+    pub reason: Option<String>,
+}
+
+/// One approval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// By whom.
+    pub member: String,
+    /// Of which commit.
+    pub commit: String,
+    /// When.
+    pub at: String,
+    /// What was said with it.
+    pub message: Option<String>,
+}
+
+/// Files that do not merge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// With a branch or another proposal.
+    pub with: String,
+    /// Which.
+    pub paths: Vec<String>,
+}
+
+/// `show --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProposalDetail {
+    /// The proposal.
+    #[serde(flatten)]
+    pub proposal: Proposal,
+    /// The commits it adds, newest first (at most 100).
+    pub log: Vec<Commit>,
+    /// The commit from which `git diff BASE TIP` shows the change.
+    pub base: Option<String>,
+    /// How many revisions it had.
+    pub revisions: u64,
+}
+
+/// One commit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Its id.
+    pub id: String,
+    /// Its first line.
+    pub title: String,
+    /// Its author's name.
+    pub author: String,
+    /// Its author's time.
+    pub at: String,
+}
+
+/// `approve --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApproveDone {
+    /// `handle/branch`.
+    pub proposal: String,
+    /// The commit approved.
+    pub commit: String,
+    /// The canonical branch.
+    pub branch: String,
+    /// The canonical branch's new commit, if it landed.
+    pub landed: Option<String>,
+    /// What it still needs, if not.
+    pub needs: Vec<String>,
+}
+
+/// One event: `log --json`. Fields of its kind are beside these.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Event id.
+    pub id: String,
+    /// The peer that wrote it.
+    pub author: String,
+    /// Its member's handle.
+    pub member: String,
+    /// Number in its feed.
+    pub seq: u64,
+    /// Time.
+    pub at: String,
+    /// Hybrid logical clock, raw.
+    pub hlc: u64,
+    /// Kind, by name; `kind-N` where unknown.
+    pub kind: String,
+    /// Why it does not count.
+    pub void: Option<serde_json::Value>,
+    /// One sentence for people. Left out of `--json`.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub text: String,
+    /// Fields of its kind.
+    #[serde(flatten)]
+    pub fields: serde_json::Map<String, serde_json::Value>,
+}
+
+/// One member: `members --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Handle.
+    pub member: String,
+    /// Name as told when asking, or the handle.
+    pub name: String,
+    /// Role; null for one who asks.
+    pub role: Option<String>,
+    /// `active`, `asking` or `revoked`.
+    pub state: String,
+    /// Words to compare; always null here for one who asks, as the words are to be heard, not read.
+    pub words: Option<[String; 2]>,
+    /// Their machines.
+    pub peers: Vec<MemberPeer>,
+    /// It is me.
+    pub me: bool,
+}
+
+/// One clone of a member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberPeer {
+    /// Its key.
+    pub peer: String,
+    /// Is there a session with it?
+    pub connected: bool,
+    /// When it was last connected.
+    pub last_seen: Option<String>,
+}
+
+/// Answer to `Accept`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AcceptDone {
+    /// Who was let in.
+    pub member: String,
+    /// As what.
+    pub role: String,
+}
+
+/// `invite --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Invite {
+    /// The ticket.
+    pub ticket: String,
+    /// What it grants.
+    pub role: String,
+    /// Until when.
+    pub expires_at: String,
+    /// How often.
+    pub uses: u32,
+}
+
+/// `whoami --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Whoami {
+    /// The identity key of this person on this machine.
+    pub identity: String,
+    /// Where it lies.
+    pub home: PathBuf,
+    /// The project, in a repository that is shared.
+    pub project: Option<ProjectName>,
+    /// Me in it.
+    pub me: Option<Me>,
+}
+
+/// `doctor --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Doctor {
+    /// What was looked at.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that `doctor` looked at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// What.
+    pub name: String,
+    /// Is it as it should be?
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// What the live view shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// The status.
+    pub status: Status,
+    /// The last notices, oldest first.
+    pub notices: Vec<Notice>,
+}

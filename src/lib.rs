@@ -1,0 +1,17 @@
+//! lansync: Git without a server.
+
+pub mod api;
+pub mod approval;
+pub mod cli;
+pub mod codec;
+pub mod discovery;
+pub mod eventlog;
+pub mod git;
+pub mod hlc;
+pub mod id;
+pub mod keys;
+pub mod limits;
+pub mod node;
+pub mod quic;
+pub mod service;
+pub mod sync;

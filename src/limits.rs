@@ -1,0 +1,76 @@
+//! Every limit in one place, each with its reason.
+
+use std::time::Duration;
+
+/// Largest encoded event. What is bigger is an attachment: a log must stay cheap to copy whole.
+pub const EVENT_BYTES: usize = 16 * 1024;
+/// Most ids in `seen`, and in `refs`: an event's past is named by its maximal events, which are few.
+pub const EVENT_LINKS: usize = 64;
+/// Longest title of a proposal, in bytes: what one line of a terminal can show.
+pub const TITLE_BYTES: usize = 200;
+/// Longest free text (a reason, a comment), in bytes.
+pub const TEXT_BYTES: usize = 4 * 1024;
+/// Most root commits that a genesis names; histories with more are named by their first in order of id.
+pub const ROOTS: usize = 16;
+
+/// Largest frame on a control stream. Checked before memory is taken. A batch of events fits.
+pub const FRAME_BYTES: usize = 256 * 1024;
+/// Largest frame before a peer has proven to be a member: an ask to join is a few hundred bytes.
+pub const STRANGER_FRAME_BYTES: usize = 4 * 1024;
+/// Events sent in one frame: a batch is one transaction, one fsync, on the other side.
+pub const BATCH_BYTES: usize = 128 * 1024;
+/// Feeds in one frontier frame: 32 + 10 + 8 bytes each stay below `FRAME_BYTES`.
+pub const FRONTIER_FEEDS: usize = 5_000;
+
+/// How far ahead of the own clock an event may be before it is held: clocks of machines without NTP drift
+/// by seconds a day, and a wrong time zone is an hour off and should be seen.
+pub const CLOCK_DRIFT: Duration = Duration::from_secs(10 * 60);
+/// A node whose clock lies before this refuses to append: 2026-11-01T00:00:00Z, before the first release.
+pub const BUILD_MILLIS: u64 = 1_793_491_200_000;
+
+/// Keep-alive on every connection. With the idle timeout a cut is seen within 5 s.
+pub const KEEP_ALIVE: Duration = Duration::from_millis(1_500);
+/// A connection without any packet for this long is gone: two keep-alives may be lost.
+pub const IDLE_TIMEOUT: Duration = Duration::from_millis(4_500);
+/// A handshake, and the hellos after it, take milliseconds on any path that is of use.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait between two dials of an address that does not answer.
+pub const REDIAL_MAX: Duration = Duration::from_secs(60);
+/// First wait before a peer that was lost is dialled again; doubles up to `REDIAL_MAX`.
+pub const REDIAL_MIN: Duration = Duration::from_secs(1);
+/// Connections that one node keeps at once.
+pub const NEIGHBOURS: usize = 64;
+
+/// Asks to join that wait at once: a maintainer can compare words with this many people.
+pub const ASKS_PENDING: usize = 8;
+/// Asks to join taken in a minute, from all addresses together: with 22 bits of words, a machine in the
+/// middle that tries without pause needs half a year for an even chance of fooling one human once.
+pub const ASKS_PER_MINUTE: usize = 6;
+/// How long an ask waits for `members accept`.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// A branch has been quiet for this long before another node completes or joins its landings, so that the
+/// node which caused it comes first.
+pub const LANDING_QUIET: Duration = Duration::from_secs(2);
+/// Nodes take turns in completing a landing, by rank, this far apart.
+pub const LANDING_RANK_STEP: Duration = Duration::from_millis(500);
+
+/// Object streams that one node serves at once.
+pub const SERVED_STREAMS: usize = 8;
+/// Most tips in one fetch, and haves.
+pub const FETCH_TIPS: usize = 1_024;
+/// A pack may hold this many objects.
+pub const PACK_OBJECTS: u32 = 50_000_000;
+/// A pack may have this many bytes.
+pub const PACK_BYTES: u64 = 64 << 30;
+/// One object may inflate to this many bytes.
+pub const OBJECT_BYTES: usize = 2 << 30;
+/// Bytes of a blob that the frozen line merge takes: larger ones merge only as wholes. Part of `rules` 1.
+pub const MERGE_BLOB_BYTES: usize = 8 << 20;
+/// Lines of a blob that the frozen line merge takes. Part of `rules` 1.
+pub const MERGE_BLOB_LINES: usize = 200_000;
+
+/// A debounce after the first sign of a moved ref: git writes a ref in several steps.
+pub const WATCH_DEBOUNCE: Duration = Duration::from_millis(3);
+/// A slow look at all refs, since file system events do get lost.
+pub const WATCH_LOOK: Duration = Duration::from_secs(30);

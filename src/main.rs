@@ -1,0 +1,3 @@
+//! The `lansync` program.
+
+fn main() {}
