@@ -11,7 +11,7 @@ pub struct Repository {
 impl Repository {
     /// The directory that all worktrees share, `.git` of the main one.
     pub fn common_dir(&self) -> &Path {
-        self.inner.common_dir()
+        self.inner.common_dir.as_deref().unwrap_or_else(|| self.inner.git_dir())
     }
 
     /// A gix handle for the calling thread.
