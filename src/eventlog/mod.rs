@@ -1,1 +1,36 @@
-//! To be written.
+//! What a well-formed event, feed and frontier are: form, never meaning. What the events *mean* is `approval`.
+//!
+//! Everything here is pure but `store`, the driver that keeps the log in redb.
+
+mod event;
+mod frontier;
+mod kind;
+pub mod store;
+
+pub use event::{Body, Draft, Event, Malformed};
+pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
+pub use kind::{
+    Approve, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Payload, Policy, Propose, Reject,
+    Role, Withdraw,
+};
+
+/// Something that is fsynced. Only the store makes one, and only these are sent to others: *durable before
+/// anyone hears of it* is a type.
+#[derive(Debug, Clone)]
+pub struct Durable<T>(T);
+
+impl<T> Durable<T> {
+    pub(in crate::eventlog) fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// What is durable.
+    pub fn get(&self) -> &T {
+        &self.0
+    }
+
+    /// Takes it out.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
