@@ -1,0 +1,440 @@
+//! Random projects of a few peers: whatever order the events come in, the state is the same.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::eventlog::{
+    Approve, Certify, Extensions, Grant, Invite, Land, LandingContent, Policy, Propose, Reject, Withdraw,
+};
+use crate::id::Handle;
+use crate::keys::{FeedKey, IdentityKey, Secret};
+
+/// One peer of a project without a network: it has its keys and the events it holds.
+#[derive(Clone)]
+struct Hand {
+    feed: FeedKey,
+    identity: IdentityKey,
+    state: State,
+    log: Vec<Event>,
+    now: u64,
+}
+
+fn keys(n: u8) -> (FeedKey, IdentityKey) {
+    (FeedKey(Secret::from_seed([n; 32])), IdentityKey(Secret::from_seed([n + 100; 32])))
+}
+
+fn oid(n: u8) -> ObjectId {
+    ObjectId::Sha1([n; 20])
+}
+
+fn branch(name: &str) -> BranchName {
+    BranchName::new(name).unwrap()
+}
+
+fn genesis(identity: &IdentityKey) -> Genesis {
+    Genesis {
+        founder: identity.identity(),
+        handle: Handle::new("ana").unwrap(),
+        founder_name: "Ana".to_owned(),
+        name: "payroll".to_owned(),
+        nonce: [0; 16],
+        tips: vec![(branch("main"), oid(0))],
+        roots: vec![oid(0)],
+        rules: RULES,
+        policy: Policy { approvals: 1, own_counts: true },
+        extensions: Extensions::default(),
+    }
+}
+
+impl Hand {
+    fn founder() -> Self {
+        let (feed, identity) = keys(0);
+        let genesis = genesis(&identity);
+        let mut hand = Self { feed, identity, state: State::new(genesis.project()), log: vec![], now: 1_000 };
+        hand.write(Payload::Genesis(genesis), vec![]);
+        hand
+    }
+
+    fn joiner(n: u8, from: &Self) -> Self {
+        let (feed, identity) = keys(n);
+        let mut hand = Self { feed, identity, state: State::new(from.state.project()), log: vec![], now: from.now };
+        hand.merge(from);
+        let certificate = hand.identity.certify(&hand.state.project(), &hand.feed.peer());
+        hand.write(Payload::Certify(Certify { certificate, extensions: Extensions::default() }), vec![]);
+        hand
+    }
+
+    fn write(&mut self, payload: Payload, refs: Vec<EventId>) -> EventId {
+        self.now += 1;
+        let mut pen = self.state.pen(&self.feed.peer());
+        let event = pen.write(self.now, payload, refs, &self.feed, &self.identity).unwrap();
+        let event = Event::decode(event.bytes()).unwrap();
+        assert_eq!(self.state.check(&event), Ok(true));
+        self.state.apply(&event);
+        self.settle();
+        self.log.push(event.clone());
+        event.id()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let mut missing: Vec<&Event> = other.log.iter().filter(|event| !self.state.holds(&event.id())).collect();
+        missing.sort_by_key(|event| event.order());
+        for event in missing {
+            assert_eq!(self.state.check(event), Ok(true));
+            self.state.apply(event);
+            self.log.push(event.clone());
+        }
+        self.settle();
+    }
+
+    /// Every landing's commit is what these tests make of its fields.
+    fn settle(&mut self) {
+        while let Some(next) = self.state.unsettled().pop() {
+            let sound = next.content.new == merged(&next.heads, next.content.tip);
+            self.state.settle(&next.lid, sound);
+        }
+    }
+
+    fn grant(&mut self, n: u8, role: Role) -> EventId {
+        let identity = keys(n).1.identity();
+        let grant = Grant {
+            member: MemberId::of(&identity),
+            identity,
+            handle: Handle::new(format!("m{n}")).unwrap(),
+            name: String::new(),
+            role,
+            invite: None,
+            extensions: Extensions::default(),
+        };
+        self.write(Payload::Grant(grant), vec![])
+    }
+
+    fn propose(&mut self, name: &str, tip: ObjectId) -> EventId {
+        let mine = self.state.member_of_feed(&self.feed.peer()).unwrap();
+        let open = |p: &Proposal<'_>| p.last.member == mine && p.last.branch.as_str() == name;
+        let previous = self.state.proposals().filter(open).last().map(|proposal| proposal.last.id);
+        let propose = Propose {
+            branch: branch(name),
+            target: branch("main"),
+            tip,
+            title: "t".to_owned(),
+            previous,
+            extensions: Extensions::default(),
+        };
+        self.write(Payload::Propose(propose), previous.into_iter().collect())
+    }
+
+    fn approve(&mut self, revision: EventId) -> EventId {
+        let commit = self.state.revision(&revision).unwrap().tip;
+        let onto = self.state.branch(&branch("main")).unwrap().lids();
+        let mut refs: Vec<EventId> = onto.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        refs.push(revision);
+        let said = Approve { revision, commit, onto, message: String::new(), extensions: Extensions::default() };
+        self.write(Payload::Approve(said), refs)
+    }
+
+    fn land(&mut self, landable: Landable) -> EventId {
+        let new = merged(&landable.head_commits, landable.tip);
+        let mut refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        refs.extend(landable.revision);
+        refs.extend(&landable.approvals);
+        let land = Land {
+            branch: landable.branch,
+            heads: landable.heads,
+            revision: landable.revision,
+            tip: landable.tip,
+            approvals: landable.approvals,
+            new,
+            rules: RULES,
+            extensions: Extensions::default(),
+        };
+        self.write(Payload::Land(land), refs)
+    }
+
+    fn main_tip(&self) -> Option<ObjectId> {
+        self.state.branch(&branch("main")).unwrap().tip()
+    }
+}
+
+/// Stands for the frozen merge: some commit that follows from the sides.
+fn merged(heads: &[ObjectId], tip: ObjectId) -> ObjectId {
+    let mut hasher = blake3::Hasher::new();
+    heads.iter().for_each(|head| {
+        hasher.update(head.as_bytes());
+    });
+    hasher.update(tip.as_bytes());
+    ObjectId::Sha1(hasher.finalize().as_bytes()[..20].try_into().unwrap())
+}
+
+/// All that a state says, as text.
+fn summary(state: &State) -> String {
+    let members: Vec<_> = state.members().collect();
+    let proposals: Vec<_> =
+        state.proposals().map(|p| (p.id, p.last.id, p.state, p.revisions.len(), p.approvals.len())).collect();
+    let main = state.branch(&branch("main"));
+    let digest = state.frontier().digest();
+    format!("{members:?}\n{proposals:?}\n{main:?}\n{:?}\n{:?}\n{digest:?}", state.void, state.landable())
+}
+
+/// The events in another order that respects causality, chosen by `choices`.
+fn reordered(log: &[Event], choices: &[u16]) -> Vec<Event> {
+    let mut left: Vec<&Event> = log.iter().collect();
+    let mut done: BTreeSet<EventId> = BTreeSet::new();
+    let mut out = Vec::new();
+    for turn in 0.. {
+        let ready: Vec<usize> =
+            (0..left.len()).filter(|at| left[*at].body().deps().all(|dep| done.contains(dep))).collect();
+        let Some(pick) = ready.get(choices[turn % choices.len()] as usize % ready.len().max(1)) else { break };
+        let event = left.remove(*pick);
+        done.insert(event.id());
+        out.push(event.clone());
+    }
+    assert_eq!(out.len(), log.len());
+    out
+}
+
+fn replay(log: &[Event], project: ProjectId) -> State {
+    let mut hand = Hand::founder();
+    hand.state = State::new(project);
+    for event in log {
+        assert_eq!(hand.state.check(event), Ok(true));
+        hand.state.apply(event);
+        hand.settle();
+    }
+    hand.state
+}
+
+/// Plays `steps` by four peers, each of whom hears of the others only now and then.
+fn play(steps: &[(u8, u8, u8)]) -> Hand {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Maintainer);
+    ana.grant(2, Role::Contributor);
+    ana.grant(3, Role::Reader);
+    let mut hands: Vec<Hand> = vec![ana.clone()];
+    hands.extend((1..4).map(|n| Hand::joiner(n, &ana)));
+    for (who, what, which) in steps {
+        let who = usize::from(*who) % hands.len();
+        let other = hands[usize::from(*which) % hands.len()].clone();
+        let hand = &mut hands[who];
+        let revisions: Vec<EventId> = hand.state.proposals().map(|proposal| proposal.last.id).collect();
+        let revision = (!revisions.is_empty()).then(|| revisions[usize::from(*which) % revisions.len()]);
+        match (what % 9, revision) {
+            (0 | 1, _) => hand.merge(&other),
+            (2, _) => drop(hand.propose(["fix", "feature"][usize::from(which % 2)], oid(*which))),
+            (3 | 4, Some(revision)) => drop(hand.approve(revision)),
+            (5, Some(revision)) => {
+                let said = Reject { revision, reason: String::new(), extensions: Extensions::default() };
+                hand.write(Payload::Reject(said), vec![revision]);
+            }
+            (6, Some(revision)) => {
+                let said = Withdraw { revision, extensions: Extensions::default() };
+                hand.write(Payload::Withdraw(said), vec![revision]);
+            }
+            (7, _) => drop(hand.grant(which % 6, [Role::Contributor, Role::Maintainer][usize::from(which % 2)])),
+            _ => {
+                let mut could = hand.state.landable();
+                could.extend(hand.state.joinable());
+                if !could.is_empty() {
+                    hand.land(could.swap_remove(usize::from(*which) % could.len()));
+                }
+            }
+        }
+    }
+    let mut all = hands.remove(0);
+    hands.iter().for_each(|hand| all.merge(hand));
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_that_respects_causality_gives_the_same_state(
+        steps in prop::collection::vec((0u8..4, 0u8..9, 0u8..40), 1..60),
+        choices in prop::collection::vec(any::<u16>(), 16..64),
+    ) {
+        let all = play(&steps);
+        let again = replay(&reordered(&all.log, &choices), all.state.project());
+        prop_assert_eq!(summary(&again), summary(&all.state));
+    }
+}
+
+#[test]
+fn an_approved_revision_lands_and_the_landing_is_known_by_its_content() {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Maintainer);
+    let mut bo = Hand::joiner(1, &ana);
+    ana.merge(&bo);
+    let revision = bo.propose("fix", oid(7));
+    bo.approve(revision);
+    ana.merge(&bo);
+    let landable = ana.state.landable();
+    assert_eq!(landable.len(), 1);
+    ana.land(landable[0].clone());
+    bo.land(landable[0].clone());
+    ana.merge(&bo);
+    bo.merge(&ana);
+    assert_eq!(ana.main_tip(), Some(merged(&[oid(0)], oid(7))));
+    assert_eq!(summary(&ana.state), summary(&bo.state), "two events, one landing");
+    assert_eq!(ana.state.proposals().next().unwrap().state, ProposalState::Landed);
+    assert!(ana.state.landable().is_empty());
+}
+
+#[test]
+fn two_landings_made_apart_are_two_heads_until_they_are_joined() {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Maintainer);
+    let mut bo = Hand::joiner(1, &ana);
+    ana.merge(&bo);
+    for (hand, name, tip) in [(&mut ana, "a", oid(1)), (&mut bo, "b", oid(2))] {
+        let revision = hand.propose(name, tip);
+        hand.approve(revision);
+        let landable = hand.state.landable();
+        hand.land(landable[0].clone());
+    }
+    ana.merge(&bo);
+    bo.merge(&ana);
+    assert_eq!((ana.main_tip(), bo.main_tip()), (None, None));
+    assert_eq!(ana.state.joinable(), bo.state.joinable());
+    let join = ana.state.joinable().remove(0);
+    ana.land(join.clone());
+    bo.land(join);
+    ana.merge(&bo);
+    bo.merge(&ana);
+    assert!(ana.main_tip().is_some());
+    assert_eq!(ana.main_tip(), bo.main_tip());
+}
+
+#[test]
+fn a_contributors_approval_a_readers_proposal_and_an_unapproved_landing_are_void() {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Contributor);
+    ana.grant(2, Role::Reader);
+    let (mut bo, mut carl) = (Hand::joiner(1, &ana), Hand::joiner(2, &ana));
+    let revision = bo.propose("fix", oid(7));
+    let approval = bo.approve(revision);
+    assert_eq!(bo.state.void(&approval), Some(Void::Role));
+    let offered = carl.propose("fix", oid(8));
+    assert_eq!(carl.state.void(&offered), Some(Void::Role));
+    let granted = bo.grant(4, Role::Maintainer);
+    assert_eq!(bo.state.void(&granted), Some(Void::Role));
+    let heads = bo.state.branch(&branch("main")).unwrap();
+    let landable = Landable {
+        branch: branch("main"),
+        heads: heads.lids(),
+        head_commits: heads.commits(),
+        revision: Some(revision),
+        tip: oid(7),
+        approvals: vec![],
+    };
+    let landing = bo.land(landable);
+    assert_eq!(bo.state.void(&landing), Some(Void::Policy));
+    ana.merge(&bo);
+    assert_eq!(ana.main_tip(), Some(oid(0)));
+}
+
+#[test]
+fn a_landing_whose_commit_is_not_what_its_fields_give_moves_nothing() {
+    let mut ana = Hand::founder();
+    let revision = ana.propose("fix", oid(7));
+    let approval = ana.approve(revision);
+    let heads = ana.state.branch(&branch("main")).unwrap().lids();
+    let mut refs: Vec<EventId> = heads.iter().filter_map(|lid| ana.state.carrier(lid)).collect();
+    refs.extend([revision, approval]);
+    let land = Land {
+        branch: branch("main"),
+        heads: heads.clone(),
+        revision: Some(revision),
+        tip: oid(7),
+        approvals: vec![approval],
+        new: oid(66),
+        rules: RULES,
+        extensions: Extensions::default(),
+    };
+    ana.write(Payload::Land(land), refs);
+    assert_eq!(ana.main_tip(), Some(oid(0)));
+    assert_eq!(ana.state.branch(&branch("main")).unwrap().lids(), heads);
+}
+
+#[test]
+fn what_does_not_rest_on_its_own_past_is_never_stored() {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Contributor);
+    let mut bo = Hand::joiner(1, &ana);
+    let first = bo.propose("fix", oid(1));
+    bo.propose("fix", oid(2));
+    let [certificate, propose, again] = [2, 3, 4].map(|at| bo.log[at].clone());
+    assert_eq!(propose.id(), first);
+    assert_eq!(ana.state.check(&propose), Err(Rejected::Gap));
+    assert_eq!(ana.state.check(&certificate), Ok(true));
+    ana.state.apply(&certificate);
+    assert_eq!(ana.state.check(&certificate), Ok(false));
+    assert_eq!(ana.state.check(&again), Err(Rejected::Gap));
+    assert_eq!(State::new(ProjectId([1; 32])).check(&propose), Err(Rejected::WrongProject));
+
+    // A stranger certifies itself; a member's copy writes a second event of one number.
+    let (feed, identity) = keys(9);
+    let certificate = identity.certify(&ana.state.project(), &feed.peer());
+    let certify = Payload::Certify(Certify { certificate, extensions: Extensions::default() });
+    let event = ana.state.pen(&feed.peer()).write(2_000, certify, vec![], &feed, &identity).unwrap();
+    assert_eq!(ana.state.check(&event), Err(Rejected::NotAMember));
+    let mut copy = Hand::joiner(1, &ana);
+    copy.log.retain(|event| event.body().author != copy.feed.peer());
+    copy.state = replay(&copy.log, ana.state.project());
+    let fork = copy.state.pen(&copy.feed.peer());
+    let certificate = copy.identity.certify(&ana.state.project(), &copy.feed.peer());
+    let certify = Payload::Certify(Certify { certificate, extensions: Extensions::default() });
+    let event = fork.clone().write(9_000, certify, vec![], &copy.feed, &copy.identity).unwrap();
+    assert_eq!(ana.state.check(&event), Err(Rejected::Forked));
+
+    // The identity's signature is by another key.
+    let invite = Payload::Invite(Invite {
+        key: [1; 32],
+        role: Role::Reader,
+        expires: 0,
+        uses: 1,
+        extensions: Extensions::default(),
+    });
+    let event = ana.state.pen(&ana.feed.peer()).write(9_000, invite, vec![], &ana.feed, &identity).unwrap();
+    assert_eq!(ana.state.check(&event), Err(Rejected::Signature));
+
+    // A payload that speaks of an event which its links do not name.
+    let revision = ana.state.genesis().map(|(id, _)| *id).unwrap();
+    let said = Payload::Withdraw(Withdraw { revision, extensions: Extensions::default() });
+    let event = ana.state.pen(&ana.feed.peer()).write(9_000, said, vec![revision], &ana.feed, &ana.identity).unwrap();
+    assert_eq!(ana.state.check(&event), Err(Rejected::Links));
+}
+
+#[test]
+fn a_handle_stays_with_the_member_who_had_it_first() {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Maintainer);
+    let mut bo = Hand::joiner(1, &ana);
+    let same_handle = |n: u8| {
+        let identity = keys(n).1.identity();
+        Payload::Grant(Grant {
+            member: MemberId::of(&identity),
+            identity,
+            handle: Handle::new("carl").unwrap(),
+            name: String::new(),
+            role: Role::Reader,
+            invite: None,
+            extensions: Extensions::default(),
+        })
+    };
+    bo.now += 50;
+    bo.write(same_handle(5), vec![]);
+    ana.write(same_handle(6), vec![]);
+    ana.merge(&bo);
+    let named = ana.state.member_named("carl").unwrap();
+    assert_eq!(named.id, MemberId::of(&keys(6).1.identity()));
+    let other = ana.state.handle(&MemberId::of(&keys(5).1.identity()));
+    assert!(other.starts_with("carl-") && other.len() == 9, "{other}");
+}
+
+#[test]
+fn a_genesis_landing_has_an_id_of_its_project() {
+    let genesis = genesis(&keys(0).1);
+    let content: LandingContent = genesis.landing(&branch("main")).unwrap();
+    assert_ne!(content.lid(&ProjectId([1; 32])), content.lid(&ProjectId([2; 32])));
+}
