@@ -1,1 +1,17 @@
-//! To be written.
+//! What to send, ask and forward, per neighbour: a pure machine. Also the messages, and how strangers join.
+//!
+//! [`Sync`] is driven by inputs and drained of outputs: *one input, then all outputs, then the next input*.
+//! It never sends what a neighbour's frontier shows it has, and only what is durable here.
+
+mod fetch;
+mod message;
+mod pairing;
+mod session;
+mod ticket;
+
+pub use fetch::{Fetch, Fetches};
+pub(crate) use message::join_proof;
+pub use message::{FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, MessageError, VERSION};
+pub use pairing::{Asker, AskerStep, Greeter, GreeterStep, PairingError, Words};
+pub use session::{Input, Output, Sync};
+pub use ticket::{Ticket, TicketError};

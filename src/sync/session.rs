@@ -1,0 +1,353 @@
+//! Sessions with neighbours: compare digests, exchange frontiers, send what is lacking, then forward.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::message::Message;
+use crate::eventlog::{Durable, Event, Frontier, FrontierEntry, Lacking};
+use crate::hlc::Millis;
+use crate::id::PeerId;
+use crate::limits;
+
+/// What a [`Sync`] takes.
+#[derive(Debug)]
+pub enum Input {
+    /// A session with a member began; `digest` is of what it holds.
+    PeerUp {
+        /// Who.
+        peer: PeerId,
+        /// From its hello.
+        digest: [u8; 32],
+    },
+    /// The session ended.
+    PeerDown(PeerId),
+    /// It said something.
+    Received {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        message: Message,
+    },
+    /// Events are durable here: the own ones (`from` is `None`), or those that a neighbour sent.
+    Stored {
+        /// Who sent them.
+        from: Option<PeerId>,
+        /// In an order that respects causality.
+        events: Vec<Durable<Event>>,
+    },
+    /// An [`Output::Load`] is done.
+    Loaded {
+        /// For whom.
+        peer: PeerId,
+        /// In an order that respects causality.
+        events: Vec<Durable<Event>>,
+    },
+    /// The events of the last [`Output::Send`] with `flush` have left.
+    Flushed(PeerId),
+    /// Some of a neighbour's events are held as their time has not come: ask again at `until`.
+    Held {
+        /// Who sent them.
+        peer: PeerId,
+        /// When to ask again.
+        until: Millis,
+    },
+    /// A deadline of [`Sync::next_wake`] has come.
+    Due,
+}
+
+/// What a [`Sync`] gives.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Say this.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        message: Message,
+        /// Tell [`Input::Flushed`] when it has left.
+        flush: bool,
+    },
+    /// Read some of these from the store (about [`limits::BATCH_BYTES`], in causal order), then [`Input::Loaded`].
+    Load {
+        /// For whom.
+        peer: PeerId,
+        /// What it lacks.
+        lacking: Vec<Lacking>,
+    },
+    /// Check and store these, then [`Input::Stored`].
+    Ingest {
+        /// Who sent them.
+        peer: PeerId,
+        /// Canonical bytes, in causal order.
+        events: Vec<Vec<u8>>,
+    },
+    /// It serves the objects of these commits.
+    Serves {
+        /// Who.
+        peer: PeerId,
+        /// Which.
+        commits: Vec<crate::id::ObjectId>,
+    },
+    /// It broke the protocol: end the session.
+    Drop {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Neighbour {
+    /// Feed to last number that it has, as far as told or sent.
+    has: BTreeMap<PeerId, u64>,
+    /// Feed to last number that it has durably, as told.
+    durable: BTreeMap<PeerId, u64>,
+    /// The parts of a frontier that is being told.
+    telling: BTreeMap<PeerId, u64>,
+    /// What it holds is known.
+    known: bool,
+    /// Our frontier was sent.
+    told: bool,
+    /// A batch is being read or is on its way.
+    loading: bool,
+    ask_again: Option<Millis>,
+}
+
+/// All sessions of one node.
+#[derive(Debug, Default)]
+pub struct Sync {
+    frontier: Frontier,
+    neighbours: BTreeMap<PeerId, Neighbour>,
+    outputs: VecDeque<Output>,
+}
+
+impl Sync {
+    /// No sessions yet; `frontier` is what is durable here.
+    pub fn new(frontier: Frontier) -> Self {
+        Self { frontier, ..Self::default() }
+    }
+
+    /// Takes one input. Cannot fail: a peer's mistake becomes [`Output::Drop`].
+    pub fn handle(&mut self, now: Millis, input: Input) {
+        match input {
+            Input::PeerUp { peer, digest } => self.peer_up(peer, digest),
+            Input::PeerDown(peer) => {
+                self.neighbours.remove(&peer);
+                self.outputs.retain(|output| output.peer() != peer);
+            }
+            Input::Received { peer, message } => self.received(peer, message),
+            Input::Stored { from, events } => self.stored(from, &events),
+            Input::Loaded { peer, events } => self.loaded(peer, events),
+            Input::Flushed(peer) => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.loading = false;
+                    self.pump(peer);
+                }
+            }
+            Input::Held { peer, until } => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.ask_again = Some(until);
+                }
+            }
+            Input::Due => {
+                let due = |neighbour: &Neighbour| neighbour.ask_again.is_some_and(|at| at <= now);
+                let due: Vec<PeerId> =
+                    self.neighbours.iter().filter(|(_, neighbour)| due(neighbour)).map(|(peer, _)| *peer).collect();
+                for peer in due {
+                    self.tell_frontier(peer);
+                }
+            }
+        }
+    }
+
+    /// The next output; to be called until it gives `None` after every [`Sync::handle`].
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Due`] is to be given at the latest.
+    pub fn next_wake(&self) -> Option<Millis> {
+        self.neighbours.values().filter_map(|neighbour| neighbour.ask_again).min()
+    }
+
+    /// Does this neighbour hold, durably, all that is held here? `None` where that is not known.
+    pub fn up_to_date(&self, peer: &PeerId) -> Option<bool> {
+        let neighbour = self.neighbours.get(peer).filter(|neighbour| neighbour.known)?;
+        Some(self.frontier.lacking(&neighbour.durable).is_empty())
+    }
+
+    /// The last number of `feed` that this neighbour holds durably.
+    pub fn durable_at(&self, peer: &PeerId, feed: &PeerId) -> Option<u64> {
+        self.neighbours.get(peer)?.durable.get(feed).copied()
+    }
+
+    fn peer_up(&mut self, peer: PeerId, digest: [u8; 32]) {
+        let mut neighbour = Neighbour::default();
+        if digest == self.frontier.digest() {
+            neighbour.has = self.frontier.iter().map(|(feed, head)| (*feed, head.seq)).collect();
+            neighbour.durable = neighbour.has.clone();
+            neighbour.known = true;
+        }
+        let known = neighbour.known;
+        self.neighbours.insert(peer, neighbour);
+        if !known {
+            self.tell_frontier(peer);
+        }
+    }
+
+    fn tell_frontier(&mut self, peer: PeerId) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        neighbour.told = true;
+        neighbour.ask_again = None;
+        let entries = self.frontier.entries();
+        let mut parts: Vec<Vec<FrontierEntry>> = entries.chunks(limits::FRONTIER_FEEDS).map(<[_]>::to_vec).collect();
+        let final_part = parts.pop().unwrap_or_default();
+        for entries in parts {
+            let message = Message::Frontier { entries, last: false };
+            self.outputs.push_back(Output::Send { peer, message, flush: false });
+        }
+        let message = Message::Frontier { entries: final_part, last: true };
+        self.outputs.push_back(Output::Send { peer, message, flush: false });
+    }
+
+    fn received(&mut self, peer: PeerId, message: Message) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        match message {
+            Message::Frontier { entries, last } => {
+                let room = limits::FRONTIER_FEEDS * 20;
+                if neighbour.telling.len() + entries.len() > room {
+                    self.outputs.push_back(Output::Drop { peer, why: "its frontier has too many feeds" });
+                    return;
+                }
+                neighbour.telling.extend(entries.iter().map(|entry| (entry.feed, entry.seq)));
+                if last {
+                    neighbour.has = std::mem::take(&mut neighbour.telling);
+                    neighbour.durable = neighbour.has.clone();
+                    neighbour.known = true;
+                    if !neighbour.told {
+                        self.tell_frontier(peer);
+                    }
+                    self.pump(peer);
+                }
+            }
+            Message::Events(events) => self.outputs.push_back(Output::Ingest { peer, events }),
+            Message::Held(entries) => {
+                for entry in entries {
+                    // Only feeds that we know: what it says of others would only take memory.
+                    if self.frontier.head(&entry.feed).is_some() {
+                        raise(&mut neighbour.has, entry.feed, entry.seq);
+                        raise(&mut neighbour.durable, entry.feed, entry.seq);
+                    }
+                }
+            }
+            Message::Objects(commits) => self.outputs.push_back(Output::Serves { peer, commits }),
+            Message::Unknown(_) => {}
+        }
+    }
+
+    fn stored(&mut self, from: Option<PeerId>, events: &[Durable<Event>]) {
+        let caught_up: Vec<PeerId> = self
+            .neighbours
+            .iter()
+            .filter(|(_, n)| n.known && !n.loading && self.frontier.lacking(&n.has).is_empty())
+            .map(|(peer, _)| *peer)
+            .collect();
+        for event in events {
+            let event = event.get();
+            let head = crate::eventlog::Head { seq: event.body().seq, id: event.id() };
+            self.frontier.advance(event.body().author, head);
+            if let Some(neighbour) = from.and_then(|from| self.neighbours.get_mut(&from)) {
+                raise(&mut neighbour.has, event.body().author, event.body().seq);
+                raise(&mut neighbour.durable, event.body().author, event.body().seq);
+            }
+        }
+        if let Some(from) = from.filter(|from| self.neighbours.contains_key(from)) {
+            let feeds: std::collections::BTreeSet<PeerId> = events.iter().map(|e| e.get().body().author).collect();
+            let held = self.frontier.entries().into_iter().filter(|entry| feeds.contains(&entry.feed)).collect();
+            self.outputs.push_back(Output::Send { peer: from, message: Message::Held(held), flush: false });
+        }
+        let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
+        for peer in peers {
+            if caught_up.contains(&peer) {
+                self.forward(peer, events);
+            } else {
+                self.pump(peer);
+            }
+        }
+    }
+
+    /// Sends new events at once to a neighbour that lacked nothing before them.
+    fn forward(&mut self, peer: PeerId, events: &[Durable<Event>]) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for event in events {
+            let event = event.get();
+            let (feed, seq) = (event.body().author, event.body().seq);
+            if neighbour.has.get(&feed).is_some_and(|has| *has >= seq) {
+                continue;
+            }
+            bytes += event.bytes().len();
+            if bytes > limits::BATCH_BYTES {
+                // The rest goes the way of a catch-up, with its back-pressure.
+                break;
+            }
+            raise(&mut neighbour.has, feed, seq);
+            batch.push(event.bytes().to_vec());
+        }
+        if !batch.is_empty() {
+            neighbour.loading = true;
+            self.outputs.push_back(Output::Send { peer, message: Message::Events(batch), flush: true });
+        }
+    }
+
+    /// Has the next batch read for a neighbour that lacks something.
+    fn pump(&mut self, peer: PeerId) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        if !neighbour.known || neighbour.loading {
+            return;
+        }
+        let lacking = self.frontier.lacking(&neighbour.has);
+        if !lacking.is_empty() {
+            neighbour.loading = true;
+            self.outputs.push_back(Output::Load { peer, lacking });
+        }
+    }
+
+    fn loaded(&mut self, peer: PeerId, events: Vec<Durable<Event>>) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let mut batch = Vec::with_capacity(events.len());
+        for event in events {
+            let event = event.into_inner();
+            let (feed, seq) = (event.body().author, event.body().seq);
+            // It may have got it from another in the meantime.
+            if neighbour.has.get(&feed).is_none_or(|has| *has < seq) {
+                raise(&mut neighbour.has, feed, seq);
+                batch.push(event.bytes().to_vec());
+            }
+        }
+        if batch.is_empty() {
+            neighbour.loading = false;
+            self.pump(peer);
+        } else {
+            self.outputs.push_back(Output::Send { peer, message: Message::Events(batch), flush: true });
+        }
+    }
+}
+
+impl Output {
+    fn peer(&self) -> PeerId {
+        match self {
+            Self::Send { peer, .. }
+            | Self::Load { peer, .. }
+            | Self::Ingest { peer, .. }
+            | Self::Serves { peer, .. }
+            | Self::Drop { peer, .. } => *peer,
+        }
+    }
+}
+
+fn raise(map: &mut BTreeMap<PeerId, u64>, feed: PeerId, seq: u64) {
+    let held = map.entry(feed).or_insert(seq);
+    *held = seq.max(*held);
+}
