@@ -15,7 +15,7 @@ pub(super) const FORMAT: u8 = 1;
 /// The signed header. Every event names its whole causal past by hash: `prev`, `seen`, `refs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Body {
-    /// [`FORMAT`].
+    /// The version of these bytes, 1.
     pub format: u8,
     /// The project.
     pub project: ProjectId,

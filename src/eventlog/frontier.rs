@@ -86,8 +86,12 @@ impl Frontier {
 
     /// The form in which it is sent.
     pub fn entries(&self) -> Vec<FrontierEntry> {
-        let entry = |(feed, head): (&PeerId, &Head)| FrontierEntry { feed: *feed, seq: head.seq, id: short(&head.id) };
-        self.heads.iter().map(entry).collect()
+        self.heads.keys().filter_map(|feed| self.entry(feed)).collect()
+    }
+
+    /// One feed of it.
+    pub fn entry(&self, feed: &PeerId) -> Option<FrontierEntry> {
+        self.head(feed).map(|head| FrontierEntry { feed: *feed, seq: head.seq, id: short(&head.id) })
     }
 
     /// What a peer that told `theirs` (feed to last number) lacks of this.
@@ -101,7 +105,7 @@ impl Frontier {
 }
 
 /// The start of an id, as a frontier entry carries it.
-pub(crate) fn short(id: &EventId) -> [u8; 8] {
+fn short(id: &EventId) -> [u8; 8] {
     id.0[..8].try_into().expect("8 of 32 bytes")
 }
 

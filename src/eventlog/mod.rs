@@ -4,6 +4,8 @@
 
 mod event;
 mod frontier;
+#[cfg(test)]
+mod golden;
 mod kind;
 pub mod store;
 
@@ -21,6 +23,12 @@ pub struct Durable<T>(T);
 
 impl<T> Durable<T> {
     pub(in crate::eventlog) fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// For tests of what comes after the store.
+    #[cfg(test)]
+    pub(crate) fn pretended(value: T) -> Self {
         Self(value)
     }
 

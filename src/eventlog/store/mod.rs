@@ -2,6 +2,7 @@
 //!
 //! One writer holds the file; while a node runs no other process can open it, so commands ask the node.
 
+mod check;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -114,7 +115,8 @@ const CACHE_BYTES: usize = 2 << 20;
 
 /// The log of one clone.
 pub struct Store {
-    db: redb::Database,
+    /// Absent once the log was closed and could not be opened again.
+    db: Option<redb::Database>,
     path: PathBuf,
 }
 
@@ -141,7 +143,7 @@ impl Store {
             }
         }
         write.commit()?;
-        Ok(Self { db, path: path.to_owned() })
+        Ok(Self { db: Some(db), path: path.to_owned() })
     }
 
     /// Opens the log at `path`.
@@ -161,16 +163,29 @@ impl Store {
         if &start != b"redb" {
             return Err(StoreError::Corrupt("it is not a log".to_owned()));
         }
-        let db = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path)?;
-        let store = Self { db, path: path.to_owned() };
-        let found = store.meta(FORMAT_KEY)?.ok_or_else(|| StoreError::Corrupt("it has no format number".to_owned()))?;
-        let found = u64::from_be_bytes(
-            found.try_into().map_err(|_| StoreError::Corrupt("its format number is malformed".to_owned()))?,
-        );
+        let copy = check::copy_on_write(path, CACHE_BYTES)?;
+        let found = format_of(&copy)?.ok_or_else(|| StoreError::Corrupt("it has no format number".to_owned()))?;
+        drop(copy);
         if found > FORMAT {
             return Err(StoreError::TooNew { found, known: FORMAT });
         }
-        Ok(store)
+        let db = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path)?;
+        Ok(Self { db: Some(db), path: path.to_owned() })
+    }
+
+    /// Closes the file and opens it again, as must be done after a failed commit.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the store is then of no use until this succeeds.
+    pub fn reopen(&mut self, path: &Path) -> Result<(), StoreError> {
+        // The lock of the old handle must go first.
+        self.db = None;
+        *self = Self::open(path)?;
+        Ok(())
+    }
+
+    fn db(&self) -> Result<&redb::Database, StoreError> {
+        self.db.as_ref().ok_or_else(|| StoreError::Io("it is closed".to_owned()))
     }
 
     /// Where the file lies.
@@ -183,14 +198,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the row cannot be read.
     pub fn project(&self) -> Result<ProjectId, StoreError> {
-        let bytes = self.meta("project")?.and_then(|bytes| bytes.try_into().ok());
+        let bytes = meta(self.db()?, "project")?.and_then(|bytes| bytes.try_into().ok());
         Ok(ProjectId(bytes.ok_or_else(|| StoreError::Corrupt("it names no project".to_owned()))?))
-    }
-
-    fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = self.db.begin_read()?;
-        let value = read.open_table(META)?.get(key)?.map(|value| value.value().to_vec());
-        Ok(value)
     }
 
     /// Appends events in one transaction. Returned only once they are fsynced.
@@ -200,7 +209,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::CommitUnknown`] means that they may be durable: open the store afresh before going on.
     pub fn append(&self, events: Vec<Event>) -> Result<Vec<Durable<Event>>, StoreError> {
-        let write = self.db.begin_write()?;
+        let write = self.db()?.begin_write()?;
         {
             let mut by_feed = write.open_table(EVENTS)?;
             let mut by_id = write.open_table(IDS)?;
@@ -222,7 +231,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn frontier(&self) -> Result<Frontier, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.db()?.begin_read()?;
         let table = read.open_table(EVENTS)?;
         let mut frontier = Frontier::default();
         let mut below = ([0xff; 32], u64::MAX);
@@ -242,7 +251,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn event(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.db()?.begin_read()?;
         let Some(place) = read.open_table(IDS)?.get(id.0)?.map(|place| place.value()) else { return Ok(None) };
         let row = read.open_table(EVENTS)?.get(place)?;
         row.map(|bytes| decode_row(bytes.value())).transpose()
@@ -253,7 +262,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn in_time(&self, range: Range<Hlc>, mut each: impl FnMut(Event) -> bool) -> Result<(), StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.db()?.begin_read()?;
         let (events, time) = (read.open_table(EVENTS)?, read.open_table(TIME)?);
         for row in time.range((range.start.bits(), [0; 32])..(range.end.bits(), [0; 32]))? {
             let (key, seq) = row?;
@@ -273,7 +282,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn lacking(&self, lacking: &[Lacking], limit: usize) -> Result<Vec<Durable<Event>>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.db()?.begin_read()?;
         let table = read.open_table(EVENTS)?;
         let load = |feed: PeerId, seq: u64| -> Result<Event, StoreError> {
             let row = table.get((feed.0, seq))?;
@@ -307,7 +316,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn notes(&self, note: Note) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
-        let read = self.db.begin_read()?;
+        let read = self.db()?.begin_read()?;
         let table = read.open_table(note.table())?;
         table
             .iter()?
@@ -321,7 +330,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn remember(&self, note: Note, rows: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<(), StoreError> {
-        let write = self.db.begin_write()?;
+        let write = self.db()?.begin_write()?;
         {
             let mut table = write.open_table(note.table())?;
             for (key, value) in rows {
@@ -334,6 +343,18 @@ impl Store {
         write.commit()?;
         Ok(())
     }
+}
+
+fn meta(db: &redb::Database, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let read = db.begin_read()?;
+    let value = read.open_table(META)?.get(key)?.map(|value| value.value().to_vec());
+    Ok(value)
+}
+
+fn format_of(db: &redb::Database) -> Result<Option<u64>, StoreError> {
+    let Some(bytes) = meta(db, FORMAT_KEY)? else { return Ok(None) };
+    let bytes = bytes.try_into().map_err(|_| StoreError::Corrupt("its format number is malformed".to_owned()))?;
+    Ok(Some(u64::from_be_bytes(bytes)))
 }
 
 fn decode_row(bytes: &[u8]) -> Result<Event, StoreError> {

@@ -104,7 +104,7 @@ fn a_foreign_damaged_newer_or_held_file_is_refused_and_left_as_it_is() {
     {
         let store = Store::create(&path, &PROJECT).unwrap();
         assert!(matches!(Store::open(&path), Err(StoreError::Locked)));
-        let write = store.db.begin_write().unwrap();
+        let write = store.db().unwrap().begin_write().unwrap();
         write.open_table(META).unwrap().insert(FORMAT_KEY, 99u64.to_be_bytes().as_slice()).unwrap();
         write.commit().unwrap();
     }
