@@ -72,6 +72,7 @@ pub struct Member<'a> {
 struct GrantEntry {
     member: MemberId,
     role: Role,
+    invite: Option<EventId>,
 }
 
 #[derive(Debug, Clone)]
@@ -95,7 +96,7 @@ pub(super) struct Authority {
 impl Authority {
     pub(super) fn found(&mut self, id: EventId, feed: PeerId, genesis: &Genesis) {
         let member = MemberId::of(&genesis.founder);
-        self.grants.insert(id, GrantEntry { member, role: Role::Maintainer });
+        self.grants.insert(id, GrantEntry { member, role: Role::Maintainer, invite: None });
         self.identities.insert(genesis.founder, member);
         self.feeds.insert(feed, genesis.founder);
         let entry = MemberEntry {
@@ -117,7 +118,7 @@ impl Authority {
         if grant.member != MemberId::of(&grant.identity) {
             return Err(Void::Contradiction);
         }
-        self.grants.insert(id, GrantEntry { member: grant.member, role: grant.role });
+        self.grants.insert(id, GrantEntry { member: grant.member, role: grant.role, invite: grant.invite });
         self.identities.insert(grant.identity, grant.member);
         let since = (hlc, id);
         let entry = self.members.entry(grant.member).or_insert_with(|| MemberEntry {
@@ -189,6 +190,10 @@ impl Authority {
     pub(super) fn feed_member(&self, feed: &PeerId) -> MemberId {
         let member = self.feed_identity(feed).and_then(|identity| self.identity_member(&identity));
         member.expect("a feed begins with an event whose identity is a member's")
+    }
+
+    pub(super) fn grants_on(&self, invite: &EventId) -> u64 {
+        self.grants.values().filter(|grant| grant.invite.as_ref() == Some(invite)).count() as u64
     }
 
     pub(super) fn feeds(&self) -> impl Iterator<Item = &PeerId> {

@@ -37,6 +37,8 @@ pub struct Unsettled {
     pub content: LandingContent,
     /// The commits of the landings it is on.
     pub heads: Vec<ObjectId>,
+    /// Those of the landings it is on that do not stand (yet).
+    pub waits_for: Vec<Lid>,
     /// Whose objects to ask for: the proposal's revision, if it lands one.
     pub revision: Option<EventId>,
 }
@@ -191,19 +193,22 @@ impl Landings {
 
     /// Is one of these below another?
     fn related(&self, lids: &[Lid]) -> bool {
-        let below = |top: &Lid| {
-            let mut seen = BTreeSet::new();
-            let mut todo: Vec<Lid> = self.all.get(top).map_or(Vec::new(), |landing| landing.content.heads.clone());
-            while let Some(lid) = todo.pop() {
-                if seen.insert(lid)
-                    && let Some(landing) = self.all.get(&lid)
-                {
-                    todo.extend(&landing.content.heads);
-                }
+        if lids.len() < 2 {
+            return false;
+        }
+        // One walk from all of them: whoever is met again is below another.
+        let below = |lid: &Lid| self.all.get(lid).map_or(&[][..], |landing| &landing.content.heads);
+        let mut seen = BTreeSet::new();
+        let mut todo: Vec<Lid> = lids.iter().flat_map(below).copied().collect();
+        while let Some(lid) = todo.pop() {
+            if lids.contains(&lid) {
+                return true;
             }
-            seen
-        };
-        lids.len() > 1 && lids.iter().any(|top| lids.iter().any(|lid| below(top).contains(lid)))
+            if seen.insert(lid) {
+                todo.extend(below(&lid));
+            }
+        }
+        false
     }
 
     pub(super) fn settle(&mut self, lid: &Lid, sound: bool) -> Option<BranchName> {
@@ -253,19 +258,45 @@ impl Landings {
         Some(BranchHeads { heads, unknown: open().next().is_some(), needs_upgrade })
     }
 
+    /// Landings to recompute, each after those that it is on.
     pub(super) fn unsettled(&self) -> Vec<Unsettled> {
-        let ready = |lid: &Lid| {
-            let landing = self.all.get(lid)?;
-            let heads = &landing.content.heads;
-            let stands = landing.content.rules <= super::RULES && heads.iter().all(|head| self.standing.contains(head));
-            stands.then(|| Unsettled {
-                lid: *lid,
-                content: landing.content.clone(),
-                heads: heads.iter().filter_map(|head| Some(self.all.get(head)?.content.new)).collect(),
-                revision: landing.revision,
-            })
+        let mut out = Vec::new();
+        let mut placed: BTreeSet<Lid> = BTreeSet::new();
+        let mut todo: Vec<(Lid, bool)> = self.open.iter().map(|lid| (*lid, false)).collect();
+        while let Some((lid, below_done)) = todo.pop() {
+            let Some(landing) = self.all.get(&lid).filter(|_| self.open.contains(&lid)) else { continue };
+            if below_done {
+                if placed.insert(lid) && landing.content.rules <= super::RULES {
+                    out.push(self.describe(lid, landing));
+                }
+            } else if !placed.contains(&lid) {
+                todo.push((lid, true));
+                todo.extend(landing.content.heads.iter().map(|head| (*head, false)));
+            }
+        }
+        out
+    }
+
+    fn describe(&self, lid: Lid, landing: &Landing) -> Unsettled {
+        let heads = &landing.content.heads;
+        Unsettled {
+            lid,
+            content: landing.content.clone(),
+            heads: heads.iter().filter_map(|head| Some(self.all.get(head)?.content.new)).collect(),
+            waits_for: heads.iter().filter(|head| !self.standing.contains(head)).copied().collect(),
+            revision: landing.revision,
+        }
+    }
+
+    /// Commits of the landings that no other known one is on, those to `without` left aside: with their objects,
+    /// all below can be recomputed.
+    pub(super) fn newest(&self, without: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        let counts = |landing: &Landing| landing.sound != Some(false) && !without.contains(&landing.content.new);
+        let top = |(lid, landing): (&Lid, &Landing)| {
+            let mut above = self.above.get(lid).into_iter().flatten().filter_map(|above| self.all.get(above));
+            (counts(landing) && !above.any(counts)).then_some(landing.content.new)
         };
-        self.open.iter().filter_map(ready).collect()
+        self.all.iter().filter_map(top).collect()
     }
 
     pub(super) fn joinable(&self) -> Vec<Landable> {

@@ -396,9 +396,19 @@ impl State {
         self.authority.identity_member(identity)
     }
 
+    /// The identity that certified a feed.
+    pub fn identity_of_feed(&self, feed: &PeerId) -> Option<IdentityId> {
+        self.authority.feed_identity(feed)
+    }
+
     /// The member to whom a feed belongs.
     pub fn member_of_feed(&self, feed: &PeerId) -> Option<MemberId> {
         self.authority.feed_identity(feed).and_then(|identity| self.authority.identity_member(&identity))
+    }
+
+    /// How many grants rest on an invite.
+    pub fn grants_on(&self, invite: &EventId) -> u64 {
+        self.authority.grants_on(invite)
     }
 
     /// All feeds that have begun.
@@ -459,7 +469,18 @@ impl State {
         self.landings.carriers(lid).first().copied()
     }
 
-    /// Landings whose commit must now be recomputed from the objects, as all that they stand on is settled.
+    /// Commits of the landings that no other known one is on, those to `without` left aside: with their objects,
+    /// all below can be recomputed.
+    pub fn newest(&self, without: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        self.landings.newest(without)
+    }
+
+    /// All events that carry a landing.
+    pub fn carriers(&self, lid: &Lid) -> &[EventId] {
+        self.landings.carriers(lid)
+    }
+
+    /// Landings whose commit is still to be recomputed from the objects, each after those that it is on.
     pub fn unsettled(&self) -> Vec<Unsettled> {
         self.landings.unsettled()
     }

@@ -89,7 +89,7 @@ impl Hand {
 
     /// Every landing's commit is what these tests make of its fields.
     fn settle(&mut self) {
-        while let Some(next) = self.state.unsettled().pop() {
+        while let Some(next) = self.state.unsettled().into_iter().find(|next| next.waits_for.is_empty()) {
             let sound = next.content.new == merged(&next.heads, next.content.tip);
             self.state.settle(&next.lid, sound);
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hlc::Millis;
 use crate::id::{ObjectId, PeerId};
+use crate::limits;
 
 /// Fetches that one neighbour is asked for at once: a small one need not wait behind a large one.
 const PER_PEER: usize = 3;
@@ -13,6 +14,8 @@ const AGAIN: (Millis, Millis) = (500, 30_000);
 /// Ask `from` for `tips`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
+    /// Which fetch it is.
+    pub number: u64,
     /// Whom.
     pub from: PeerId,
     /// Commits wanted with all that they reach.
@@ -24,9 +27,11 @@ struct Want {
     /// The clone that published it, which has it for sure.
     author: PeerId,
     asked: BTreeSet<PeerId>,
-    in_flight: Option<PeerId>,
+    in_flight: Option<(PeerId, u64)>,
     not_before: Millis,
     wait: Millis,
+    /// Asked for by itself: what it was asked for with may be what nobody has.
+    alone: bool,
 }
 
 /// The objects that are wanted.
@@ -34,6 +39,7 @@ struct Want {
 pub struct Fetches {
     wants: BTreeMap<ObjectId, Want>,
     neighbours: BTreeMap<PeerId, BTreeSet<ObjectId>>,
+    next: u64,
 }
 
 impl Fetches {
@@ -45,6 +51,7 @@ impl Fetches {
             in_flight: None,
             not_before: 0,
             wait: AGAIN.0,
+            alone: false,
         });
     }
 
@@ -56,6 +63,11 @@ impl Fetches {
     /// Is it wanted still?
     pub fn wants(&self, tip: &ObjectId) -> bool {
         self.wants.contains_key(tip)
+    }
+
+    /// What nobody who was asked had, so far.
+    pub fn nowhere(&self) -> BTreeSet<ObjectId> {
+        self.wants.iter().filter(|(_, want)| want.wait > AGAIN.0).map(|(tip, _)| *tip).collect()
     }
 
     /// How many are wanted.
@@ -80,7 +92,7 @@ impl Fetches {
     /// A session ended.
     pub fn peer_down(&mut self, peer: &PeerId) {
         self.neighbours.remove(peer);
-        for want in self.wants.values_mut().filter(|want| want.in_flight == Some(*peer)) {
+        for want in self.wants.values_mut().filter(|want| want.in_flight.is_some_and(|(from, _)| from == *peer)) {
             want.in_flight = None;
         }
     }
@@ -102,6 +114,10 @@ impl Fetches {
         for tip in &fetch.tips {
             let Some(want) = self.wants.get_mut(tip) else { continue };
             want.in_flight = None;
+            if fetch.tips.len() > 1 {
+                want.alone = true;
+                continue;
+            }
             want.asked.insert(fetch.from);
             if self.neighbours.keys().all(|peer| want.asked.contains(peer)) {
                 want.asked.clear();
@@ -112,29 +128,58 @@ impl Fetches {
     }
 
     /// What to ask for now. Each answer is to be followed by [`Fetches::done`] or [`Fetches::failed`].
+    ///
+    /// What a neighbour has for sure is asked for together; what it may not have goes by itself, so that one
+    /// commit which is nowhere holds up no other.
     pub fn next(&mut self, now: Millis) -> Vec<Fetch> {
-        let mut busy: BTreeMap<PeerId, usize> = BTreeMap::new();
-        for peer in self.wants.values().filter_map(|want| want.in_flight) {
-            *busy.entry(peer).or_default() += 1;
+        let mut busy: BTreeMap<PeerId, BTreeSet<u64>> = BTreeMap::new();
+        for (peer, number) in self.wants.values().filter_map(|want| want.in_flight) {
+            busy.entry(peer).or_default().insert(number);
         }
-        let mut fetches: BTreeMap<PeerId, Vec<ObjectId>> = BTreeMap::new();
+        let mut fetches: BTreeMap<u64, Fetch> = BTreeMap::new();
+        let mut together: BTreeMap<PeerId, u64> = BTreeMap::new();
         for (tip, want) in &mut self.wants {
             if want.in_flight.is_some() || want.not_before > now {
                 continue;
             }
-            let free =
-                |peer: &&PeerId| !want.asked.contains(*peer) && busy.get(*peer).is_none_or(|busy| *busy < PER_PEER);
-            // The author first, then whoever says it serves it, then the least busy.
-            let rank = |peer: &&PeerId| {
-                let serves = self.neighbours.get(*peer).is_some_and(|served| served.contains(tip));
-                (**peer != want.author, !serves, busy.get(*peer).copied().unwrap_or(0), **peer)
+            // Its time has come: from now on it waits for a neighbour, not for the clock.
+            want.not_before = 0;
+            let serves = |peer: &PeerId| {
+                *peer == want.author || self.neighbours.get(peer).is_some_and(|served| served.contains(tip))
             };
-            if let Some(peer) = self.neighbours.keys().filter(free).min_by_key(rank).copied() {
-                want.in_flight = Some(peer);
-                fetches.entry(peer).or_default().push(*tip);
+            let load = |peer: &PeerId| busy.get(peer).map_or(0, BTreeSet::len);
+            let free = |peer: &&PeerId| {
+                let joins = serves(peer) && !want.alone && together.contains_key(*peer);
+                !want.asked.contains(*peer) && (joins || load(peer) < PER_PEER)
+            };
+            // The author first, then whoever says it serves it, then the least busy.
+            let rank = |peer: &&PeerId| (**peer != want.author, !serves(peer), load(peer), **peer);
+            let Some(peer) = self.neighbours.keys().filter(free).min_by_key(rank).copied() else { continue };
+            let sure = serves(&peer) && !want.alone;
+            let number = match together.get(&peer).filter(|_| sure) {
+                Some(number) => *number,
+                None => {
+                    self.next += 1;
+                    self.next
+                }
+            };
+            if sure {
+                together.insert(peer, number);
             }
+            busy.entry(peer).or_default().insert(number);
+            want.in_flight = Some((peer, number));
+            let fetch = fetches.entry(number).or_insert_with(|| Fetch { number, from: peer, tips: Vec::new() });
+            fetch.tips.push(*tip);
         }
-        fetches.into_iter().map(|(from, tips)| Fetch { from, tips }).collect()
+        // A group may be larger than what one request may name.
+        fetches
+            .into_values()
+            .flat_map(|Fetch { number, from, tips }| {
+                let parts: Vec<Fetch> =
+                    tips.chunks(limits::FETCH_TIPS).map(|tips| Fetch { number, from, tips: tips.to_vec() }).collect();
+                parts
+            })
+            .collect()
     }
 
     /// When [`Fetches::next`] may have more to give though nothing happened.
@@ -165,18 +210,51 @@ mod tests {
         assert_eq!(fetches.next(0), [], "nobody is here");
         fetches.peer_up(A);
         fetches.peer_up(B);
-        let first = Fetch { from: B, tips: vec![tip(1)] };
-        assert_eq!(fetches.next(0), [first.clone()]);
+        let first = Fetch { number: 1, from: B, tips: vec![tip(1)] };
+        assert_eq!(fetches.next(0), std::slice::from_ref(&first));
         assert_eq!(fetches.next(0), [], "it is on its way");
         fetches.failed(0, &first);
-        let second = Fetch { from: A, tips: vec![tip(1)] };
-        assert_eq!(fetches.next(0), [second.clone()]);
+        let second = Fetch { number: 2, from: A, tips: vec![tip(1)] };
+        assert_eq!(fetches.next(0), std::slice::from_ref(&second));
         fetches.failed(0, &second);
         assert_eq!(fetches.next(0), []);
         assert_eq!(fetches.next_wake(), Some(500));
-        assert_eq!(fetches.next(500), [first]);
+        assert_eq!(fetches.next(500), [Fetch { number: 3, ..first }]);
         fetches.done(&tip(1));
         assert!(fetches.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_has_does_not_keep_back_what_it_was_asked_for_with() {
+        let mut fetches = Fetches::default();
+        fetches.peer_up(A);
+        fetches.want(tip(1), A);
+        fetches.want(tip(2), A);
+        let both = fetches.next(0).remove(0);
+        assert_eq!(both.tips, [tip(1), tip(2)]);
+        fetches.failed(0, &both);
+        let each = fetches.next(0);
+        assert_eq!(each.iter().map(|fetch| fetch.tips.clone()).collect::<Vec<_>>(), [[tip(1)], [tip(2)]]);
+        fetches.done(&tip(1));
+        fetches.failed(0, &each[1]);
+        assert_eq!(fetches.next_wake(), Some(500));
+        assert_eq!(fetches.nowhere(), BTreeSet::from([tip(2)]));
+        assert_eq!(fetches.next(500), [Fetch { number: 4, ..each[1].clone() }]);
+        assert_eq!(fetches.next_wake(), None, "the clock has nothing more to say while it is on its way");
+    }
+
+    #[test]
+    fn never_more_is_asked_for_at_once_than_is_answered() {
+        let mut fetches = Fetches::default();
+        fetches.peer_up(A);
+        for n in 0..3_000u32 {
+            let mut id = [0; 20];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            fetches.want(ObjectId::Sha1(id), A);
+        }
+        let asked = fetches.next(0);
+        assert!(asked.iter().all(|fetch| fetch.tips.len() <= limits::FETCH_TIPS));
+        assert_eq!(asked.iter().map(|fetch| fetch.tips.len()).sum::<usize>(), 3_000);
     }
 
     #[test]
@@ -199,6 +277,19 @@ mod tests {
         fetches.failed(0, &asked);
         assert_eq!(fetches.next(1), []);
         fetches.serves(B, &[tip(1)]);
-        assert_eq!(fetches.next(1), [asked]);
+        assert_eq!(fetches.next(1), [Fetch { number: 2, ..asked }]);
+    }
+
+    #[test]
+    fn what_is_sure_goes_together_and_what_is_not_goes_alone() {
+        let mut fetches = Fetches::default();
+        fetches.peer_up(B);
+        for n in 1..5 {
+            fetches.want(tip(n), if n < 3 { B } else { A });
+        }
+        let asked: Vec<Vec<ObjectId>> = fetches.next(0).into_iter().map(|fetch| fetch.tips).collect();
+        assert_eq!(asked, [vec![tip(1), tip(2)], vec![tip(3)], vec![tip(4)]]);
+        fetches.want(tip(5), A);
+        assert_eq!(fetches.next(0), [], "three at once from one neighbour");
     }
 }

@@ -15,3 +15,6 @@ pub use message::{FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Mes
 pub use pairing::{Asker, AskerStep, Greeter, GreeterStep, PairingError, Words};
 pub use session::{Input, Output, Sync};
 pub use ticket::{Ticket, TicketError};
+
+#[cfg(test)]
+mod tests;

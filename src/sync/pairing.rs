@@ -85,7 +85,7 @@ pub enum AskerStep {
     /// Say this, and show these words to be read to that member of that project.
     Reveal {
         /// To say.
-        say: JoinMessage,
+        say: Box<JoinMessage>,
         /// To show.
         words: Words,
         /// Whose screen they are for.
@@ -133,7 +133,12 @@ impl Asker {
             JoinMessage::Nonce { nonce, member, project } if !self.greeted => {
                 self.greeted = true;
                 let words = self.transcript().words(&self.nonce, &nonce);
-                Ok(AskerStep::Reveal { say: JoinMessage::Reveal { nonce: self.nonce }, words, member, project })
+                Ok(AskerStep::Reveal {
+                    say: Box::new(JoinMessage::Reveal { nonce: self.nonce }),
+                    words,
+                    member,
+                    project,
+                })
             }
             JoinMessage::Admitted { project, handle } if self.greeted => Ok(AskerStep::Admitted { project, handle }),
             JoinMessage::Refused { why } => Err(PairingError::Refused(why)),
@@ -229,7 +234,7 @@ mod tests {
 
     fn reveal_of(step: AskerStep) -> (JoinMessage, Words) {
         let AskerStep::Reveal { say, words, .. } = step else { panic!("{step:?}") };
-        (say, words)
+        (*say, words)
     }
 
     #[test]

@@ -27,13 +27,15 @@ pub enum Input {
         /// What.
         message: Message,
     },
-    /// Events are durable here: the own ones (`from` is `None`), or those that a neighbour sent.
-    Stored {
-        /// Who sent them.
-        from: Option<PeerId>,
-        /// In an order that respects causality.
-        events: Vec<Durable<Event>>,
+    /// It sent these events, so it holds these feeds so far (feed, number), whether they were new here or not.
+    Told {
+        /// Who.
+        peer: PeerId,
+        /// What it holds at least.
+        heads: Vec<(PeerId, u64)>,
     },
+    /// Events are durable here, in an order that respects causality.
+    Stored(Vec<Durable<Event>>),
     /// An [`Output::Load`] is done.
     Loaded {
         /// For whom.
@@ -72,13 +74,6 @@ pub enum Output {
         peer: PeerId,
         /// What it lacks.
         lacking: Vec<Lacking>,
-    },
-    /// Check and store these, then [`Input::Stored`].
-    Ingest {
-        /// Who sent them.
-        peer: PeerId,
-        /// Canonical bytes, in causal order.
-        events: Vec<Vec<u8>>,
     },
     /// It serves the objects of these commits.
     Serves {
@@ -136,7 +131,8 @@ impl Sync {
                 self.outputs.retain(|output| output.peer() != peer);
             }
             Input::Received { peer, message } => self.received(peer, message),
-            Input::Stored { from, events } => self.stored(from, &events),
+            Input::Told { peer, heads } => self.told(peer, &heads),
+            Input::Stored(events) => self.stored(&events),
             Input::Loaded { peer, events } => self.loaded(peer, events),
             Input::Flushed(peer) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
@@ -168,6 +164,11 @@ impl Sync {
     /// When [`Input::Due`] is to be given at the latest.
     pub fn next_wake(&self) -> Option<Millis> {
         self.neighbours.values().filter_map(|neighbour| neighbour.ask_again).min()
+    }
+
+    /// The digest of what is durable here, for a hello.
+    pub fn digest(&self) -> [u8; 32] {
+        self.frontier.digest()
     }
 
     /// Does this neighbour hold, durably, all that is held here? `None` where that is not known.
@@ -230,7 +231,8 @@ impl Sync {
                     self.pump(peer);
                 }
             }
-            Message::Events(events) => self.outputs.push_back(Output::Ingest { peer, events }),
+            // Events are checked and stored by the node, which then tells `Input::Stored`.
+            Message::Events(_) => {}
             Message::Held(entries) => {
                 for entry in entries {
                     // Only feeds that we know: what it says of others would only take memory.
@@ -245,29 +247,49 @@ impl Sync {
         }
     }
 
-    fn stored(&mut self, from: Option<PeerId>, events: &[Durable<Event>]) {
+    /// Only what is durable is ever sent, so whoever sends an event holds it. What is durable here already is
+    /// acknowledged at once; what is new is when it has been stored.
+    fn told(&mut self, peer: PeerId, heads: &[(PeerId, u64)]) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let mut known = Vec::new();
+        for (feed, seq) in heads {
+            raise(&mut neighbour.has, *feed, *seq);
+            raise(&mut neighbour.durable, *feed, *seq);
+            if self.frontier.head(feed).is_some_and(|head| head.seq >= *seq) {
+                known.push(*feed);
+            }
+        }
+        self.say_held(peer, &known);
+    }
+
+    fn say_held(&mut self, peer: PeerId, feeds: &[PeerId]) {
+        let held: Vec<FrontierEntry> = feeds.iter().filter_map(|feed| self.frontier.entry(feed)).collect();
+        if !held.is_empty() {
+            self.outputs.push_back(Output::Send { peer, message: Message::Held(held), flush: false });
+        }
+    }
+
+    fn stored(&mut self, events: &[Durable<Event>]) {
         let caught_up: Vec<PeerId> = self
             .neighbours
             .iter()
             .filter(|(_, n)| n.known && !n.loading && self.frontier.lacking(&n.has).is_empty())
             .map(|(peer, _)| *peer)
             .collect();
+        let mut feeds: BTreeMap<PeerId, u64> = BTreeMap::new();
         for event in events {
             let event = event.get();
             let head = crate::eventlog::Head { seq: event.body().seq, id: event.id() };
             self.frontier.advance(event.body().author, head);
-            if let Some(neighbour) = from.and_then(|from| self.neighbours.get_mut(&from)) {
-                raise(&mut neighbour.has, event.body().author, event.body().seq);
-                raise(&mut neighbour.durable, event.body().author, event.body().seq);
-            }
-        }
-        if let Some(from) = from.filter(|from| self.neighbours.contains_key(from)) {
-            let feeds: std::collections::BTreeSet<PeerId> = events.iter().map(|e| e.get().body().author).collect();
-            let held = self.frontier.entries().into_iter().filter(|entry| feeds.contains(&entry.feed)).collect();
-            self.outputs.push_back(Output::Send { peer: from, message: Message::Held(held), flush: false });
+            raise(&mut feeds, event.body().author, event.body().seq);
         }
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         for peer in peers {
+            // Those who have it already hear that it is here too; the others hear by getting it.
+            let has = |feed: &PeerId, seq: u64| self.neighbours[&peer].has.get(feed).is_some_and(|has| *has >= seq);
+            let known: Vec<PeerId> =
+                feeds.iter().filter(|(feed, seq)| has(feed, **seq)).map(|(feed, _)| *feed).collect();
+            self.say_held(peer, &known);
             if caught_up.contains(&peer) {
                 self.forward(peer, events);
             } else {
@@ -338,11 +360,9 @@ impl Sync {
 impl Output {
     fn peer(&self) -> PeerId {
         match self {
-            Self::Send { peer, .. }
-            | Self::Load { peer, .. }
-            | Self::Ingest { peer, .. }
-            | Self::Serves { peer, .. }
-            | Self::Drop { peer, .. } => *peer,
+            Self::Send { peer, .. } | Self::Load { peer, .. } | Self::Serves { peer, .. } | Self::Drop { peer, .. } => {
+                *peer
+            }
         }
     }
 }

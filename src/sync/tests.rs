@@ -1,0 +1,247 @@
+//! Many nodes without a network: messages are delayed, sessions break, and all logs become equal all the same.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::eventlog::{Draft, Durable, Event, Extensions, Frontier, Head, Payload, Withdraw};
+use crate::id::{EventId, PeerId, ProjectId};
+use crate::keys::{FeedKey, IdentityKey, Secret};
+
+/// One node: its log, and the sessions' machine.
+struct Node {
+    feed: FeedKey,
+    log: BTreeMap<PeerId, Vec<Event>>,
+    sync: Sync,
+}
+
+/// Messages on their way, by sender and receiver, in order.
+#[derive(Default)]
+struct Wires(BTreeMap<(usize, usize), VecDeque<Message>>);
+
+struct Lan {
+    nodes: Vec<Node>,
+    wires: Wires,
+    events_sent: usize,
+}
+
+impl Lan {
+    fn new(count: u8) -> Self {
+        let node = |n: u8| Node {
+            feed: FeedKey(Secret::from_seed([n; 32])),
+            log: BTreeMap::new(),
+            sync: Sync::new(Frontier::default()),
+        };
+        Self { nodes: (0..count).map(node).collect(), wires: Wires::default(), events_sent: 0 }
+    }
+
+    fn peer(&self, n: usize) -> PeerId {
+        self.nodes[n].feed.peer()
+    }
+
+    fn of(&self, peer: &PeerId) -> usize {
+        self.nodes.iter().position(|node| node.feed.peer() == *peer).unwrap()
+    }
+
+    fn write(&mut self, n: usize, now: u64) {
+        let node = &mut self.nodes[n];
+        let own = node.log.entry(node.feed.peer()).or_default();
+        let payload = Payload::Withdraw(Withdraw { revision: EventId([1; 32]), extensions: Extensions::default() });
+        let (seq, prev) = (own.len() as u64, own.last().map(Event::id));
+        let latest = node.log.values().filter_map(|feed| feed.last()).map(|event| event.body().hlc).max();
+        let hlc = latest.unwrap_or_default().next(now);
+        let draft = Draft { project: ProjectId([9; 32]), seq, prev, hlc, seen: vec![], refs: vec![], payload };
+        let event = draft.sign(&node.feed, &IdentityKey(Secret::from_seed([7; 32]))).unwrap();
+        node.log.entry(node.feed.peer()).or_default().push(event.clone());
+        node.sync.handle(0, Input::Stored(vec![Durable::pretended(event)]));
+        self.drain(n);
+    }
+
+    fn connect(&mut self, a: usize, b: usize) {
+        let (digest_a, digest_b) = (self.nodes[a].sync.digest(), self.nodes[b].sync.digest());
+        let (peer_a, peer_b) = (self.peer(a), self.peer(b));
+        self.wires.0.insert((a, b), VecDeque::new());
+        self.wires.0.insert((b, a), VecDeque::new());
+        self.nodes[a].sync.handle(0, Input::PeerUp { peer: peer_b, digest: digest_b });
+        self.nodes[b].sync.handle(0, Input::PeerUp { peer: peer_a, digest: digest_a });
+        self.drain(a);
+        self.drain(b);
+    }
+
+    fn cut(&mut self, a: usize, b: usize) {
+        let (peer_a, peer_b) = (self.peer(a), self.peer(b));
+        if self.wires.0.remove(&(a, b)).is_some() {
+            self.wires.0.remove(&(b, a));
+            self.nodes[a].sync.handle(0, Input::PeerDown(peer_b));
+            self.nodes[b].sync.handle(0, Input::PeerDown(peer_a));
+            self.drain(a);
+            self.drain(b);
+        }
+    }
+
+    fn drain(&mut self, n: usize) {
+        while let Some(output) = self.nodes[n].sync.poll() {
+            match output {
+                Output::Send { peer, message, flush } => {
+                    let to = self.of(&peer);
+                    if let Message::Events(events) = &message {
+                        self.events_sent += events.len();
+                    }
+                    self.wires.0.get_mut(&(n, to)).expect("only neighbours are spoken to").push_back(message);
+                    if flush {
+                        self.nodes[n].sync.handle(0, Input::Flushed(peer));
+                    }
+                }
+                Output::Load { peer, lacking } => {
+                    let log = &self.nodes[n].log;
+                    let mut events: Vec<Event> = lacking
+                        .iter()
+                        .flat_map(|lack| log[&lack.feed][lack.from as usize..=lack.to as usize].to_vec())
+                        .collect();
+                    events.sort_by_key(Event::order);
+                    events.truncate(3);
+                    let events = events.into_iter().map(Durable::pretended).collect();
+                    self.nodes[n].sync.handle(0, Input::Loaded { peer, events });
+                }
+                Output::Serves { .. } => {}
+                Output::Drop { why, .. } => panic!("{why}"),
+            }
+        }
+    }
+
+    /// Delivers one message; `false` where there is none on that wire.
+    fn deliver(&mut self, from: usize, to: usize) -> bool {
+        let Some(message) = self.wires.0.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
+        let peer = self.peer(from);
+        if let Message::Events(events) = message {
+            let (mut fresh, mut heads) = (Vec::new(), Vec::new());
+            for bytes in events {
+                let event = Event::decode(&bytes).unwrap();
+                heads.push((event.body().author, event.body().seq));
+                let feed = self.nodes[to].log.entry(event.body().author).or_default();
+                assert!(event.body().seq <= feed.len() as u64, "events come without gaps");
+                if event.body().seq == feed.len() as u64 {
+                    feed.push(event.clone());
+                    fresh.push(Durable::pretended(event));
+                }
+            }
+            self.nodes[to].sync.handle(0, Input::Told { peer, heads });
+            self.nodes[to].sync.handle(0, Input::Stored(fresh));
+        } else {
+            self.nodes[to].sync.handle(0, Input::Received { peer, message });
+        }
+        self.drain(to);
+        true
+    }
+
+    fn settle(&mut self) {
+        let mut rounds = 0;
+        loop {
+            let busy: Vec<(usize, usize)> =
+                self.wires.0.iter().filter(|(_, wire)| !wire.is_empty()).map(|(ends, _)| *ends).collect();
+            if busy.is_empty() {
+                break;
+            }
+            for (from, to) in busy {
+                self.deliver(from, to);
+            }
+            rounds += 1;
+            assert!(rounds < 10_000, "it comes to rest");
+        }
+    }
+
+    fn digests(&self) -> Vec<[u8; 32]> {
+        self.nodes.iter().map(|node| node.sync.digest()).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    /// Whatever is written, delayed, cut and joined: once all are connected in a ring and messages have come
+    /// through, all logs are equal, and each knows that its neighbours are up to date.
+    #[test]
+    fn logs_become_equal(steps in prop::collection::vec((0usize..4, 0usize..4, 0u8..6), 0..80)) {
+        let mut lan = Lan::new(4);
+        for (at, (a, b, what)) in steps.into_iter().enumerate() {
+            match what {
+                0 | 1 => lan.write(a, at as u64),
+                2 if a != b && !lan.wires.0.contains_key(&(a, b)) => lan.connect(a, b),
+                3 => lan.cut(a, b),
+                _ => drop(lan.deliver(a, b)),
+            }
+        }
+        for n in 0..4 {
+            if !lan.wires.0.contains_key(&(n, (n + 1) % 4)) {
+                lan.connect(n, (n + 1) % 4);
+            }
+        }
+        lan.settle();
+        let digests = lan.digests();
+        prop_assert!(digests.iter().all(|digest| *digest == digests[0]));
+        for n in 0..4 {
+            let next = lan.peer((n + 1) % 4);
+            prop_assert_eq!(lan.nodes[n].sync.up_to_date(&next), Some(true));
+        }
+    }
+}
+
+#[test]
+fn what_a_neighbour_has_is_not_sent_to_it() {
+    let mut lan = Lan::new(2);
+    for at in 0..100 {
+        lan.write(0, at);
+    }
+    lan.connect(0, 1);
+    lan.settle();
+    assert_eq!(lan.events_sent, 100);
+    lan.cut(0, 1);
+    lan.write(0, 1_000);
+    lan.write(1, 1_001);
+    lan.connect(0, 1);
+    lan.settle();
+    assert_eq!(lan.events_sent, 102, "only what each lacked");
+    lan.connect(0, 1);
+    lan.settle();
+    assert_eq!(lan.events_sent, 102);
+}
+
+#[test]
+fn a_frontier_without_end_ends_the_session() {
+    let mut sync = Sync::new(Frontier::default());
+    let peer = PeerId([5; 32]);
+    sync.handle(0, Input::PeerUp { peer, digest: [1; 32] });
+    while sync.poll().is_some() {}
+    let mut dropped = false;
+    for part in 0..200u64 {
+        let entry = |n: u64| crate::eventlog::FrontierEntry {
+            feed: PeerId(*blake3::hash(&(part * 1_000 + n).to_le_bytes()).as_bytes()),
+            seq: 0,
+            id: [0; 8],
+        };
+        let message = Message::Frontier { entries: (0..1_000).map(entry).collect(), last: false };
+        sync.handle(0, Input::Received { peer, message });
+        while let Some(output) = sync.poll() {
+            dropped |= matches!(output, Output::Drop { .. });
+        }
+    }
+    assert!(dropped);
+}
+
+#[test]
+fn held_events_are_asked_for_again_when_their_time_comes() {
+    let mut frontier = Frontier::default();
+    frontier.advance(PeerId([1; 32]), Head { seq: 3, id: EventId([3; 32]) });
+    let mut sync = Sync::new(frontier);
+    let peer = PeerId([5; 32]);
+    sync.handle(0, Input::PeerUp { peer, digest: sync.digest() });
+    assert!(sync.poll().is_none(), "equal logs have nothing to say");
+    sync.handle(0, Input::Held { peer, until: 500 });
+    assert_eq!(sync.next_wake(), Some(500));
+    sync.handle(499, Input::Due);
+    assert!(sync.poll().is_none());
+    sync.handle(500, Input::Due);
+    assert!(matches!(sync.poll(), Some(Output::Send { message: Message::Frontier { last: true, .. }, .. })));
+    assert_eq!(sync.next_wake(), None);
+}
