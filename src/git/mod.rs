@@ -1,6 +1,34 @@
 //! Everything that touches the user's repository, through gix: open, watch, make and check packs, merge, move refs.
+//!
+//! *Architecture Invariant:* knows nothing of the log, of peers or of rights: it takes and gives object ids, branch
+//! names, bytes and paths. Only `refs` moves refs, only `quarantine` adds objects that others sent. No hook, filter,
+//! credential prompt or other program of the user's is ever run from here.
 
 use std::path::{Path, PathBuf};
+
+use crate::id::ObjectId;
+
+mod history;
+mod merge;
+mod objects;
+mod open;
+mod pack;
+mod quarantine;
+mod refs;
+#[cfg(test)]
+pub(crate) mod testing;
+mod walk;
+mod watch;
+mod worktree;
+
+pub use history::{CommitSummary, Distance, HistoryError, LineStats};
+pub use merge::{Clash, Clashing, MergeError, Merged, RULES};
+pub use open::{OpenError, ReadFailed, global_config};
+pub use pack::{PackError, PackStats};
+pub use quarantine::{Adopted, Blame, PackLimits, PackProgress, PackRefused, Quarantined};
+pub use refs::{Branches, Head, RefError, Tracked};
+pub use watch::{Watch, WatchError};
+pub use worktree::{LocalMove, NotClean, Operation, WorktreeError};
 
 /// A repository that can be shared: not bare, SHA-1, whole. Cheap to clone and to send to another thread.
 #[derive(Clone)]
@@ -14,6 +42,11 @@ impl Repository {
         self.inner.common_dir.as_deref().unwrap_or_else(|| self.inner.git_dir())
     }
 
+    /// The git directory of this very worktree: where its HEAD and its index lie.
+    pub fn git_dir(&self) -> &Path {
+        self.inner.git_dir()
+    }
+
     /// A gix handle for the calling thread.
     pub(crate) fn local(&self) -> gix::Repository {
         self.inner.to_thread_local()
@@ -23,4 +56,18 @@ impl Repository {
     pub fn lansync_dir(&self) -> PathBuf {
         self.common_dir().join("lansync")
     }
+}
+
+/// The id as gix takes it; `None` for a SHA-256 one, which no repository that can be opened here contains.
+fn to_gix(id: &ObjectId) -> Option<gix::ObjectId> {
+    match id {
+        ObjectId::Sha1(bytes) => Some(gix::ObjectId::Sha1(*bytes)),
+        ObjectId::Sha256(_) => None,
+    }
+}
+
+/// The id as the rest of lansync takes it.
+fn from_gix(id: &gix::oid) -> ObjectId {
+    let bytes: [u8; 20] = id.as_bytes().try_into().expect("only SHA-1 repositories are opened");
+    ObjectId::Sha1(bytes)
 }

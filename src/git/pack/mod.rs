@@ -1,0 +1,146 @@
+//! Making packs of what somebody lacks.
+//!
+//! Only what is reachable from what was asked for is ever sent, never a pack as it lies here: that may hold what was
+//! never meant for others. Which objects these are is found by `walk`; few are written one by one, many with the
+//! deltas that they have in the packs here.
+
+mod copied;
+mod plain;
+
+use std::io::Write;
+use std::sync::atomic::AtomicBool;
+
+use super::objects::{Objects, Unread};
+use super::walk::{self, Ended, Found, Span, Visit};
+use super::{Repository, from_gix, to_gix};
+use crate::id::ObjectId;
+
+/// What a pack holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackStats {
+    /// How many objects.
+    pub objects: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Why a pack was not written to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// An object that it needs is not here.
+    #[error("object {0} is missing")]
+    Missing(ObjectId),
+    /// An object that it needs cannot be read.
+    #[error("object {id} cannot be read: {why}")]
+    Unreadable {
+        /// Which.
+        id: ObjectId,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The packs here changed or broke while objects were copied from them.
+    #[error("objects cannot be copied: {0}")]
+    Copying(String),
+    /// More objects than a pack can count.
+    #[error("too many objects for one pack: {0}")]
+    TooMany(usize),
+    /// Nobody takes its bytes.
+    #[error("the pack cannot be written: {0}")]
+    Write(#[source] std::io::Error),
+    /// It was asked to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Up to this many objects are written one by one: starting threads and sorting by pack costs more.
+const FEW: usize = 256;
+
+/// With more objects than this, a directory may have been moved: what it holds is looked for in the whole of the trees
+/// that the other side has, which costs a look at each directory there.
+const MOVED: usize = 1_000;
+
+/// Trees kept decoded while commits are compared with their parents, in bytes.
+const TREE_CACHE: usize = 32 << 20;
+
+impl Repository {
+    /// Writes one pack of the objects reachable from `want` and not from those of `have` that are here.
+    ///
+    /// `want` may name annotated tags; haves that are unknown here are ignored. The pack is whole: no delta needs an
+    /// object outside of it. An object that a have reaches may be in it too where it was brought back.
+    ///
+    /// # Errors
+    /// [`PackError`]; what was written by then is no pack.
+    pub fn write_pack(
+        &self,
+        want: &[ObjectId],
+        have: &[ObjectId],
+        out: &mut dyn Write,
+        stop: &AtomicBool,
+    ) -> Result<PackStats, PackError> {
+        let wants = want.iter().map(|id| to_gix(id).ok_or(PackError::Missing(*id))).collect::<Result<Vec<_>, _>>()?;
+        let haves: Vec<gix::ObjectId> = have.iter().filter_map(to_gix).collect();
+        let objects = Objects::of(self);
+        let span = Span::new(&objects, &wants, &haves, stop)?;
+        let objects = if span.common { objects.with_cache(TREE_CACHE) } else { objects };
+        let mut list = List { ids: Vec::new() };
+        walk::objects(&objects, &span, &mut list, stop)?;
+        if span.common && list.ids.len() > MOVED {
+            let old = walk::based_on(&objects, &span, stop)?;
+            list.ids.retain(|id| !old.contains(id));
+        }
+        drop(span);
+        // Git knows the empty tree without having it, and so does whoever receives this.
+        list.ids.retain(|id| !id.is_empty_tree() || objects.has(id));
+        let count = u32::try_from(list.ids.len()).map_err(|_| PackError::TooMany(list.ids.len()))?;
+        let bytes = if list.ids.len() <= FEW {
+            plain::write(&objects, &list.ids, count, out, stop)?
+        } else {
+            copied::write(Objects::of(self), list.ids, count, out, stop)?
+        };
+        out.flush().map_err(PackError::Write)?;
+        Ok(PackStats { objects: u64::from(count), bytes })
+    }
+}
+
+/// The ids of all objects of a pack.
+struct List {
+    ids: Vec<gix::ObjectId>,
+}
+
+/// Nothing of what is read here ends a walk.
+enum Never {}
+
+impl Visit for List {
+    type Error = Never;
+
+    fn object(&mut self, id: &gix::oid, _found: Found) -> Result<(), Never> {
+        self.ids.push(id.to_owned());
+        Ok(())
+    }
+}
+
+impl From<Unread> for PackError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Missing(id) => Self::Missing(from_gix(&id)),
+            Unread::Corrupt(id, why) => Self::Unreadable { id: from_gix(&id), why },
+        }
+    }
+}
+
+impl From<Ended<Never>> for PackError {
+    fn from(ended: Ended<Never>) -> Self {
+        match ended {
+            Ended::New(unread) | Ended::Old(unread) => unread.into(),
+            Ended::Deep(id) => {
+                Self::Unreadable { id: from_gix(&id), why: "directories are nested too deep".to_owned() }
+            }
+            Ended::Visitor(never) => match never {},
+            Ended::Stopped => Self::Stopped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

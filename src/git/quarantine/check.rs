@@ -1,0 +1,186 @@
+//! Is everything here that was asked for, and is what is new harmless?
+
+use std::sync::atomic::AtomicBool;
+
+use gix::hashtable::HashSet;
+use gix::objs::Kind;
+
+use super::adopt::Room;
+use super::incoming::{Incoming, Kinds};
+use super::names::{check_commit, check_tree};
+use super::{BadTree, PackRefused};
+use crate::git::objects::{Objects, Unread};
+use crate::git::walk::{self, Ended, Found, Span, Visit};
+use crate::git::{Repository, from_gix};
+
+/// Trees kept decoded while commits are compared with their parents, in bytes.
+const TREE_CACHE: usize = 32 << 20;
+
+/// Checks a pack that arrived, or that nothing was needed.
+pub(super) fn pack(
+    repo: &Repository,
+    room: &Room,
+    pack: Option<&Incoming>,
+    wants: &[gix::ObjectId],
+    haves: &[gix::ObjectId],
+    stop: &AtomicBool,
+) -> Result<(), PackRefused> {
+    let Some(pack) = pack else {
+        return run(&Objects::of(repo), &Objects::of(repo), None, wants, haves, stop);
+    };
+    let index = gix_pack::index::File::at(&pack.files.index, gix::hash::Kind::Sha1);
+    let index = index.map_err(|error| PackRefused::BadPack(crate::git::objects::chain(&error)))?;
+    let objects = room.objects()?.with_cache(TREE_CACHE);
+    let store = room.objects()?;
+    run(&objects, &store, Some((&index, &pack.kinds)), wants, haves, stop)
+}
+
+/// Is everything here that `tips` reach and `haves` do not?
+pub(super) fn connected(
+    repo: &Repository,
+    tips: &[gix::ObjectId],
+    haves: &[gix::ObjectId],
+) -> Result<bool, PackRefused> {
+    let store = Objects::of(repo);
+    let objects = Objects::of(repo).with_cache(TREE_CACHE);
+    let mut visit = Present { store: &store };
+    let stop = AtomicBool::new(false);
+    let walked =
+        Span::new(&objects, tips, haves, &stop).and_then(|span| walk::objects(&objects, &span, &mut visit, &stop));
+    match walked {
+        Ok(()) => Ok(true),
+        Err(Ended::New(Unread::Missing(_)) | Ended::Old(Unread::Missing(_)) | Ended::Deep(_)) => Ok(false),
+        Err(Ended::Visitor(Unread::Missing(_))) => Ok(false),
+        Err(Ended::New(corrupt) | Ended::Old(corrupt) | Ended::Visitor(corrupt)) => Err(damaged(corrupt)),
+        Err(Ended::Stopped) => Err(PackRefused::Stopped),
+    }
+}
+
+fn run(
+    objects: &Objects,
+    store: &Objects,
+    pack: Option<(&gix_pack::index::File, &Kinds)>,
+    wants: &[gix::ObjectId],
+    haves: &[gix::ObjectId],
+    stop: &AtomicBool,
+) -> Result<(), PackRefused> {
+    let span = Span::new(objects, wants, haves, stop)?;
+    let mut check = Check { store, pack, span: &span, based_on: None, stop };
+    Ok(walk::objects(objects, &span, &mut check, stop)?)
+}
+
+/// Holds new objects against the pack. What happens to be in the object store is not enough: a member who offers
+/// the id of a commit that is kept private here would have it served as if it had come from there.
+struct Check<'a> {
+    store: &'a Objects,
+    pack: Option<(&'a gix_pack::index::File, &'a Kinds)>,
+    span: &'a Span,
+    /// What the commits that the new ones are based on contain, worked out when it is first asked for.
+    based_on: Option<HashSet<gix::ObjectId>>,
+    stop: &'a AtomicBool,
+}
+
+impl Check<'_> {
+    /// The kind of an object of the pack; `None` where it is not in the pack.
+    fn in_pack(&self, id: &gix::oid) -> Option<Option<Kind>> {
+        let (index, kinds) = self.pack?;
+        let at = index.lookup(id)?;
+        Some(kinds.at(index.pack_offset_at_index(at)))
+    }
+
+    /// Is this tree or file part of what the new commits are based on, at another path?
+    fn is_old(&mut self, id: &gix::oid) -> Result<bool, PackRefused> {
+        if self.based_on.is_none() {
+            self.based_on = Some(walk::based_on(self.store, self.span, self.stop).map_err(damaged)?);
+        }
+        Ok(self.based_on.as_ref().is_some_and(|old| old.contains(id)))
+    }
+}
+
+impl Visit for Check<'_> {
+    type Error = PackRefused;
+
+    fn object(&mut self, id: &gix::oid, found: Found) -> Result<(), PackRefused> {
+        let kind = match self.in_pack(id) {
+            Some(Some(kind)) => kind,
+            Some(None) => self.store.kind(id).map_err(new)?,
+            None if matches!(found, Found::Tree | Found::Blob) && self.is_old(id)? => {
+                self.store.kind(id).map_err(new)?
+            }
+            None => return Err(PackRefused::MissingObject(from_gix(id))),
+        };
+        if kind != expected(found) {
+            let why = format!("it is a {kind}, where a {} should be", expected(found));
+            return Err(PackRefused::BadObject { id: from_gix(id), why });
+        }
+        if found == Found::Commit {
+            let mut buf = Vec::new();
+            let (_, data) = self.store.read(id, &mut buf).map_err(new)?;
+            check_commit(data).map_err(|why| PackRefused::BadObject { id: from_gix(id), why })?;
+        }
+        Ok(())
+    }
+
+    fn is_new(&self, id: &gix::oid) -> bool {
+        self.pack.is_some_and(|(index, _)| index.lookup(id).is_some())
+    }
+
+    fn tree(&mut self, id: &gix::oid, data: &[u8]) -> Result<(), PackRefused> {
+        check_tree(data).map_err(|why| PackRefused::BadTree { id: from_gix(id), why })
+    }
+}
+
+/// Only looks whether objects are there and of the right kind.
+struct Present<'a> {
+    store: &'a Objects,
+}
+
+impl Visit for Present<'_> {
+    type Error = Unread;
+
+    fn object(&mut self, id: &gix::oid, found: Found) -> Result<(), Unread> {
+        match self.store.kind(id)? {
+            kind if kind == expected(found) => Ok(()),
+            kind => {
+                Err(Unread::Corrupt(id.to_owned(), format!("it is a {kind}, where a {} should be", expected(found))))
+            }
+        }
+    }
+}
+
+fn expected(found: Found) -> Kind {
+    match found {
+        Found::Tag => Kind::Tag,
+        Found::Commit => Kind::Commit,
+        Found::Tree => Kind::Tree,
+        Found::Blob => Kind::Blob,
+    }
+}
+
+/// An object that the pack should have brought.
+fn new(unread: Unread) -> PackRefused {
+    match unread {
+        Unread::Missing(id) => PackRefused::MissingObject(from_gix(&id)),
+        Unread::Corrupt(id, why) => PackRefused::BadObject { id: from_gix(&id), why },
+    }
+}
+
+/// An object that is trusted to be here.
+fn damaged(unread: Unread) -> PackRefused {
+    match unread {
+        Unread::Missing(id) => PackRefused::Damaged { id: from_gix(&id), why: "it is missing".to_owned() },
+        Unread::Corrupt(id, why) => PackRefused::Damaged { id: from_gix(&id), why },
+    }
+}
+
+impl From<Ended<Self>> for PackRefused {
+    fn from(ended: Ended<Self>) -> Self {
+        match ended {
+            Ended::New(unread) => new(unread),
+            Ended::Old(unread) => damaged(unread),
+            Ended::Deep(id) => Self::BadTree { id: from_gix(&id), why: BadTree::TooDeep },
+            Ended::Visitor(refused) => refused,
+            Ended::Stopped => Self::Stopped,
+        }
+    }
+}

@@ -1,0 +1,650 @@
+//! Moves of real work trees, looked at with real git.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{LocalMove, NotClean, Operation, WorktreeError};
+use crate::git::Repository;
+use crate::id::{BranchName, ObjectId};
+
+/// A repository with a commit on `main` and another one ahead of it, not checked out.
+struct Fixture {
+    _dir: tempfile::TempDir,
+    root: PathBuf,
+    from: ObjectId,
+    to: ObjectId,
+}
+
+fn try_git(dir: &Path, args: &[&str]) -> (bool, String) {
+    let out = Command::new("git")
+        .args(args)
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null"), ("HOME", "/nonexistent")])
+        .envs([("GIT_AUTHOR_NAME", "Ana"), ("GIT_AUTHOR_EMAIL", "ana@example.org"), ("GIT_EDITOR", "true")])
+        .envs([("GIT_COMMITTER_NAME", "Ana"), ("GIT_COMMITTER_EMAIL", "ana@example.org")])
+        .envs([("GIT_AUTHOR_DATE", "1700000000 +0000"), ("GIT_COMMITTER_DATE", "1700000000 +0000")])
+        .output()
+        .expect("git is installed");
+    (out.status.success(), String::from_utf8_lossy(&out.stdout).trim_end().to_owned())
+}
+
+fn git(dir: &Path, args: &[&str]) -> String {
+    let (ok, out) = try_git(dir, args);
+    assert!(ok, "git {args:?}: {out}");
+    out
+}
+
+fn write(root: &Path, path: &str, content: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().expect("has one")).expect("made");
+    fs::write(path, content).expect("written");
+}
+
+fn open(dir: &Path) -> Repository {
+    Repository { inner: gix::open_opts(dir, gix::open::Options::isolated()).expect("a repository").into_sync() }
+}
+
+/// Without the settings of whoever runs the tests.
+fn forward(repository: &Repository, branch: &BranchName, to: ObjectId) -> Result<LocalMove, WorktreeError> {
+    repository.forward(branch, to, gix::open::Permissions::isolated())
+}
+
+fn main() -> BranchName {
+    BranchName::new("main").expect("a name")
+}
+
+fn commit(root: &Path) -> ObjectId {
+    git(root, &["add", "-A"]);
+    git(root, &["commit", "-q", "--allow-empty", "-m", "commit"]);
+    git(root, &["rev-parse", "HEAD"]).parse().expect("an id")
+}
+
+impl Fixture {
+    fn new(before: impl Fn(&Path), after: impl Fn(&Path)) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("work");
+        fs::create_dir(&root).expect("made");
+        git(&root, &["init", "-q", "-b", "main", "."]);
+        before(&root);
+        let from = commit(&root);
+        git(&root, &["checkout", "-q", "-b", "ahead"]);
+        after(&root);
+        let to = commit(&root);
+        git(&root, &["checkout", "-q", "main"]);
+        git(&root, &["branch", "-q", "-D", "ahead"]);
+        Self { _dir: dir, root, from, to }
+    }
+
+    fn usual() -> Self {
+        let before = |root: &Path| {
+            for path in ["a", "dir/b", "gone", "old/deep/c", "same"] {
+                write(root, path, &format!("{path}\n"));
+            }
+        };
+        let after = |root: &Path| {
+            write(root, "a", "changed\n");
+            write(root, "new/deep/d", "new\n");
+            fs::remove_file(root.join("gone")).expect("there");
+            fs::remove_dir_all(root.join("old")).expect("there");
+        };
+        Self::new(before, after)
+    }
+
+    fn forward(&self) -> LocalMove {
+        forward(&open(&self.root), &main(), self.to).expect("git works")
+    }
+
+    fn assert_moved(&self) {
+        assert_eq!(self.forward(), LocalMove::Moved { from: self.from });
+        self.assert_at_to();
+    }
+
+    /// Git must see nothing to do, whether it trusts its stat data or not.
+    fn assert_at_to(&self) {
+        assert_eq!(git(&self.root, &["rev-parse", "refs/heads/main"]), self.to.to_string());
+        assert_eq!(git(&self.root, &["diff-files", "--name-only"]), "", "stat data must be right");
+        assert_eq!(git(&self.root, &["status", "--porcelain"]), "");
+        git(&self.root, &["rm", "-q", "-r", "--cached", "."]);
+        git(&self.root, &["reset", "-q", "--mixed"]);
+        assert_eq!(git(&self.root, &["status", "--porcelain"]), "");
+        self.assert_no_locks();
+    }
+
+    fn assert_stayed(&self) {
+        assert_eq!(git(&self.root, &["rev-parse", "refs/heads/main"]), self.from.to_string());
+        self.assert_no_locks();
+    }
+
+    fn assert_no_locks(&self) {
+        let left = ["index.lock", "HEAD.lock", "refs/heads/main.lock"];
+        assert!(left.iter().all(|lock| !self.root.join(".git").join(lock).exists()));
+    }
+
+    fn assert_not_clean(&self, expected: NotClean) {
+        let status = git(&self.root, &["status", "--porcelain", "--ignored"]);
+        assert_eq!(self.forward(), LocalMove::NotClean { what: expected });
+        self.assert_stayed();
+        assert_eq!(git(&self.root, &["status", "--porcelain", "--ignored"]), status, "nothing was touched");
+    }
+}
+
+#[test]
+fn a_clean_work_tree_moves_with_its_files() {
+    let fixture = Fixture::usual();
+    write(&fixture.root, "mine", "untracked\n");
+    assert_eq!(fixture.forward(), LocalMove::Moved { from: fixture.from });
+    assert_eq!(git(&fixture.root, &["status", "--porcelain"]), "?? mine");
+    fs::remove_file(fixture.root.join("mine")).expect("kept");
+    assert!(!fixture.root.join("old").exists() && !fixture.root.join("gone").exists());
+    for reference in ["HEAD", "main"] {
+        let log = git(&fixture.root, &["reflog", "-1", "--format=%gs", reference]);
+        assert_eq!(log, "lansync: landed", "{reference}");
+    }
+    git(&fixture.root, &["fsck", "--strict"]);
+    assert_eq!(fixture.forward(), LocalMove::UpToDate);
+    fixture.assert_at_to();
+}
+
+#[test]
+fn links_and_executable_bits_move() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let before = |root: &Path| {
+        write(root, "run", "1\n");
+        write(root, "becomes-link", "1\n");
+        symlink("run", root.join("link")).expect("made");
+        symlink("run", root.join("becomes-file")).expect("made");
+    };
+    let after = |root: &Path| {
+        fs::set_permissions(root.join("run"), fs::Permissions::from_mode(0o755)).expect("set");
+        for path in ["becomes-link", "becomes-file", "link"] {
+            fs::remove_file(root.join(path)).expect("there");
+        }
+        symlink("nowhere", root.join("link")).expect("made");
+        symlink("run", root.join("becomes-link")).expect("made");
+        write(root, "becomes-file", "file\n");
+    };
+    Fixture::new(before, after).assert_moved();
+}
+
+#[test]
+fn files_and_directories_change_places() {
+    let before = |root: &Path| {
+        write(root, "file", "1\n");
+        write(root, "directory/a/b", "1\n");
+        write(root, "directory/c", "1\n");
+    };
+    let after = |root: &Path| {
+        fs::remove_file(root.join("file")).expect("there");
+        write(root, "file/now/below", "1\n");
+        fs::remove_dir_all(root.join("directory")).expect("there");
+        write(root, "directory", "file\n");
+    };
+    Fixture::new(before, after).assert_moved();
+    let fixture = Fixture::new(before, after);
+    write(&fixture.root, "directory/a/mine", "mine\n");
+    fixture.assert_not_clean(NotClean::Untracked("directory/a/mine".into()));
+}
+
+#[test]
+fn line_ends_and_attributes_are_the_new_commits() {
+    let before = |root: &Path| {
+        write(root, "a.txt", "1\n2\n");
+        write(root, "b.txt", "1\n");
+    };
+    let after = |root: &Path| {
+        write(root, ".gitattributes", "*.txt text eol=crlf\n");
+        write(root, "a.txt", "1\r\n2\r\n3\r\n");
+        write(root, "sub/new.txt", "1\r\n");
+    };
+    let fixture = Fixture::new(before, after);
+    fixture.assert_moved();
+    assert_eq!(fs::read(fixture.root.join("a.txt")).expect("there"), b"1\r\n2\r\n3\r\n");
+    assert_eq!(fs::read(fixture.root.join("sub/new.txt")).expect("there"), b"1\r\n");
+}
+
+#[test]
+fn filters_of_the_user_run() {
+    let before = |root: &Path| {
+        git(root, &["config", "filter.shout.smudge", "tr a-z A-Z"]);
+        git(root, &["config", "filter.shout.clean", "tr A-Z a-z"]);
+        write(root, ".gitattributes", "*.shout filter=shout\n");
+        write(root, "x.shout", "HELLO\n");
+    };
+    let fixture = Fixture::new(before, |root| write(root, "x.shout", "HELLO WORLD\n"));
+    fixture.assert_moved();
+    assert_eq!(fs::read(fixture.root.join("x.shout")).expect("there"), b"HELLO WORLD\n");
+    assert_eq!(git(&fixture.root, &["show", "HEAD:x.shout"]), "hello world");
+}
+
+#[test]
+fn submodules_move_in_the_index_only() {
+    let entry = |id: char| format!("160000,{},sub", id.to_string().repeat(40));
+    let fixture = Fixture::new(|root| write(root, "a", "1\n"), |root| write(root, "a", "2\n"));
+    let root = &fixture.root;
+    git(root, &["update-index", "--add", "--cacheinfo", &entry('1')]);
+    fs::create_dir(root.join("sub")).expect("made");
+    git(root, &["commit", "-q", "-m", "submodule"]);
+    git(root, &["checkout", "-q", "-b", "ahead"]);
+    git(root, &["update-index", "--cacheinfo", &entry('2')]);
+    write(root, "a", "3\n");
+    git(root, &["update-index", "a"]);
+    git(root, &["commit", "-q", "-m", "moved"]);
+    let to = git(root, &["rev-parse", "HEAD"]).parse().expect("an id");
+    git(root, &["checkout", "-q", "-f", "main"]);
+    let moved = forward(&open(root), &main(), to).expect("git works");
+    assert!(matches!(moved, LocalMove::Moved { .. }), "{moved:?}");
+    assert_eq!(git(root, &["ls-files", "-s", "sub"]).split_whitespace().nth(1), Some("2".repeat(40).as_str()));
+    assert_eq!(git(root, &["diff-index", "--cached", "--name-only", "HEAD"]), "");
+}
+
+#[test]
+fn a_branch_that_is_not_checked_out_moves_alone() {
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["checkout", "-q", "--detach"]);
+    write(&fixture.root, "a", "being edited\n");
+    assert_eq!(fixture.forward(), LocalMove::Moved { from: fixture.from });
+    assert_eq!(git(&fixture.root, &["rev-parse", "main"]), fixture.to.to_string());
+    assert_eq!(git(&fixture.root, &["status", "--porcelain"]), " M a");
+    assert_eq!(git(&fixture.root, &["reflog", "-1", "--format=%gs", "main"]), "lansync: landed");
+}
+
+#[test]
+fn a_packed_branch_moves() {
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["pack-refs", "--all"]);
+    fixture.assert_moved();
+}
+
+#[test]
+fn a_linked_work_tree_moves() {
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["checkout", "-q", "-b", "other"]);
+    let linked = fixture.root.parent().expect("has one").join("linked");
+    git(&fixture.root, &["worktree", "add", "-q", "../linked", "main"]);
+    write(&linked, "a", "mine\n");
+    let what = NotClean::ChangedFiles { first: "a".into(), count: 1 };
+    assert_eq!(fixture.forward(), LocalMove::NotClean { what });
+    write(&linked, "a", "a\n");
+    // From the main work tree as from the linked one.
+    let moved = forward(&open(&linked), &main(), fixture.to).expect("git works");
+    assert_eq!(moved, LocalMove::Moved { from: fixture.from });
+    assert_eq!(git(&linked, &["status", "--porcelain"]), "");
+    assert_eq!(git(&linked, &["reflog", "-1", "--format=%gs", "HEAD"]), "lansync: landed");
+    assert_eq!(git(&fixture.root, &["status", "--porcelain"]), "");
+    assert_eq!(fs::read(linked.join("a")).expect("there"), b"changed\n");
+}
+
+#[test]
+fn a_linked_work_tree_that_is_away_keeps_its_branch() {
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["checkout", "-q", "-b", "other"]);
+    git(&fixture.root, &["worktree", "add", "-q", "../linked", "main"]);
+    fs::remove_dir_all(fixture.root.parent().expect("has one").join("linked")).expect("there");
+    assert!(matches!(fixture.forward(), LocalMove::NotClean { what: NotClean::WorktreeMissing(_) }));
+    fixture.assert_stayed();
+}
+
+#[test]
+fn branches_that_cannot_move_are_left() {
+    let fixture = Fixture::usual();
+    let repository = open(&fixture.root);
+    let other = BranchName::new("other").expect("a name");
+    assert_eq!(forward(&repository, &other, fixture.to).expect("works"), LocalMove::NoSuchBranch);
+    assert_eq!(forward(&repository, &main(), fixture.from).expect("works"), LocalMove::UpToDate);
+    write(&fixture.root, "a", "mine\n");
+    let mine = commit(&fixture.root);
+    assert_eq!(fixture.forward(), LocalMove::Ahead { ahead: 1, behind: 1 });
+    let moved = forward(&repository, &main(), fixture.from).expect("works");
+    assert_eq!(moved, LocalMove::Ahead { ahead: 1, behind: 0 });
+    assert_eq!(git(&fixture.root, &["rev-parse", "main"]), mine.to_string());
+    let absent = ObjectId::Sha1([7; 20]);
+    assert!(matches!(forward(&repository, &main(), absent), Err(WorktreeError::History(_))));
+}
+
+#[test]
+fn changed_files_are_left() {
+    let change = |path: &str, content: &str| {
+        let fixture = Fixture::usual();
+        write(&fixture.root, path, content);
+        fixture.assert_not_clean(NotClean::ChangedFiles { first: path.into(), count: 1 });
+    };
+    change("a", "mine\n");
+    change("same", "mine\n");
+    change("gone", "mine\n");
+    // The same length, in the same second.
+    change("same", "SAME\n");
+
+    let fixture = Fixture::usual();
+    write(&fixture.root, "same", "mine\n");
+    write(&fixture.root, "dir/b", "mine\n");
+    git(&fixture.root, &["add", "-A"]);
+    fixture.assert_not_clean(NotClean::ChangedFiles { first: "dir/b".into(), count: 2 });
+
+    let fixture = Fixture::usual();
+    fs::remove_file(fixture.root.join("same")).expect("there");
+    fixture.assert_not_clean(NotClean::ChangedFiles { first: "same".into(), count: 1 });
+
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["rm", "-q", "--cached", "same"]);
+    fixture.assert_not_clean(NotClean::ChangedFiles { first: "same".into(), count: 1 });
+
+    let fixture = Fixture::usual();
+    write(&fixture.root, "mine", "mine\n");
+    git(&fixture.root, &["add", "-N", "mine"]);
+    fixture.assert_not_clean(NotClean::ChangedFiles { first: "mine".into(), count: 1 });
+
+    // Git was told not to look at it; it would be overwritten all the same.
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["update-index", "--assume-unchanged", "a"]);
+    write(&fixture.root, "a", "mine\n");
+    assert!(matches!(fixture.forward(), LocalMove::NotClean { what: NotClean::ChangedFiles { .. } }));
+    assert_eq!(fs::read(fixture.root.join("a")).expect("there"), b"mine\n");
+}
+
+#[test]
+fn untracked_and_ignored_files_are_never_overwritten() {
+    let fixture = Fixture::usual();
+    write(&fixture.root, "new/deep/d", "mine\n");
+    fixture.assert_not_clean(NotClean::Untracked("new/deep/d".into()));
+
+    let fixture = Fixture::usual();
+    write(&fixture.root, ".git/info/exclude", "new\n");
+    write(&fixture.root, "new/deep/d", "mine\n");
+    fixture.assert_not_clean(NotClean::Untracked("new/deep/d".into()));
+
+    let fixture = Fixture::usual();
+    write(&fixture.root, "new", "mine\n");
+    fixture.assert_not_clean(NotClean::Untracked("new".into()));
+
+    // Never through a link.
+    let fixture = Fixture::usual();
+    let outside = fixture.root.parent().expect("has one").join("outside");
+    fs::create_dir(&outside).expect("made");
+    std::os::unix::fs::symlink(&outside, fixture.root.join("new")).expect("made");
+    fixture.assert_not_clean(NotClean::Untracked("new".into()));
+    assert_eq!(fs::read_dir(&outside).expect("there").count(), 0);
+
+    let fixture = Fixture::usual();
+    write(&fixture.root, "new/deep/d", "new\n");
+    fixture.assert_moved();
+}
+
+#[test]
+fn unfinished_work_is_left() {
+    let conflicting = || {
+        let fixture = Fixture::usual();
+        git(&fixture.root, &["checkout", "-q", "-b", "side"]);
+        write(&fixture.root, "a", "side\n");
+        commit(&fixture.root);
+        git(&fixture.root, &["checkout", "-q", "main"]);
+        fixture
+    };
+    let fixture = conflicting();
+    git(&fixture.root, &["checkout", "-q", "-b", "topic", "main"]);
+    write(&fixture.root, "a", "topic\n");
+    commit(&fixture.root);
+    git(&fixture.root, &["branch", "-q", "-f", "main"]);
+    git(&fixture.root, &["checkout", "-q", "main"]);
+    let ahead = git(&fixture.root, &["commit-tree", "-p", "main", "-m", "x", "side^{tree}"]).parse().expect("an id");
+    for (command, operation) in
+        [("merge", Operation::Merge), ("cherry-pick", Operation::CherryPick), ("rebase", Operation::Rebase)]
+    {
+        assert!(!try_git(&fixture.root, &[command, "side"]).0, "a conflict");
+        let moved = forward(&open(&fixture.root), &main(), ahead).expect("git works");
+        assert_eq!(moved, LocalMove::NotClean { what: NotClean::InProgress(operation) });
+        git(&fixture.root, &[command, "--abort"]);
+    }
+    assert!(!try_git(&fixture.root, &["merge", "side"]).0, "a conflict");
+    fs::remove_file(fixture.root.join(".git/MERGE_HEAD")).expect("there");
+    let moved = forward(&open(&fixture.root), &main(), ahead).expect("git works");
+    assert_eq!(moved, LocalMove::NotClean { what: NotClean::Unmerged });
+
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["bisect", "start"]);
+    fixture.assert_not_clean(NotClean::InProgress(Operation::Bisect));
+}
+
+#[test]
+fn part_of_a_checkout_is_left() {
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["sparse-checkout", "set", "dir"]);
+    assert_eq!(fixture.forward(), LocalMove::NotClean { what: NotClean::Sparse });
+    fixture.assert_stayed();
+}
+
+#[test]
+fn locks_of_others_are_waited_for_and_never_broken() {
+    let fixture = Fixture::usual();
+    let lock = fixture.root.join(".git/index.lock");
+    fs::write(&lock, "").expect("written");
+    assert_eq!(fixture.forward(), LocalMove::NotClean { what: NotClean::IndexLocked });
+    assert!(lock.exists());
+    std::thread::scope(|scope| {
+        let moving = scope.spawn(|| fixture.forward());
+        fs::remove_file(&lock).expect("kept");
+        assert_eq!(moving.join().expect("no panic"), LocalMove::Moved { from: fixture.from });
+    });
+    fixture.assert_at_to();
+
+    let fixture = Fixture::usual();
+    let lock = fixture.root.join(".git/refs/heads/main.lock");
+    fs::write(&lock, "").expect("written");
+    let result = forward(&open(&fixture.root), &main(), fixture.to);
+    assert!(matches!(result, Err(WorktreeError::Busy { .. })), "{result:?}");
+    assert!(lock.exists());
+    assert_eq!(git(&fixture.root, &["status", "--porcelain"]), "");
+}
+
+/// Every state that a kill can leave, made by hand, heals by running again.
+#[test]
+fn a_killed_move_heals() {
+    // Some files are written.
+    let fixture = Fixture::usual();
+    write(&fixture.root, "a", "changed\n");
+    fs::remove_file(fixture.root.join("gone")).expect("there");
+    write(&fixture.root, "new/deep/d", "new\n");
+    fixture.assert_moved();
+
+    // The index is written, some files are, the ref is not.
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["read-tree", &fixture.to.to_string()]);
+    write(&fixture.root, "a", "changed\n");
+    try_git(&fixture.root, &["update-index", "-q", "--refresh"]);
+    fixture.assert_moved();
+
+    // Something of somebody's among it.
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["read-tree", &fixture.to.to_string()]);
+    write(&fixture.root, "a", "mine\n");
+    assert!(matches!(fixture.forward(), LocalMove::NotClean { what: NotClean::ChangedFiles { .. } }));
+    assert_eq!(fs::read(fixture.root.join("a")).expect("there"), b"mine\n");
+}
+
+#[test]
+fn locks_that_a_killed_move_left_are_taken_away() {
+    let fixture = Fixture::usual();
+    let git_dir = fixture.root.join(".git");
+    let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
+    let lock = super::IndexLock::take(git_dir.join("index"), &mut guard).ok().expect("free");
+    assert!(git_dir.join("index.lock").exists());
+    // As long as it lives nobody else moves.
+    assert_eq!(fixture.forward(), LocalMove::NotClean { what: NotClean::IndexLocked });
+    std::mem::forget(lock);
+    guard.killed();
+    fixture.assert_moved();
+
+    // Those of refs, as gix makes them.
+    git(&fixture.root, &["update-ref", "refs/heads/main", &fixture.from.to_string()]);
+    git(&fixture.root, &["reset", "-q", "--hard"]);
+    let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
+    let locks = [git_dir.join("refs/heads/main.lock"), git_dir.join("HEAD.lock")];
+    guard.will_move(&locks, fixture.to).ok().expect("noted");
+    let local = open(&fixture.root).local();
+    std::mem::forget(super::prepare(&local, "HEAD", fixture.from, fixture.to).expect("free"));
+    assert!(locks.iter().all(|lock| lock.exists()));
+    guard.killed();
+    fixture.assert_moved();
+
+    // Also where the branch is there already.
+    let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
+    guard.will_move(&locks, fixture.to).ok().expect("noted");
+    fs::write(&locks[1], "").expect("written");
+    guard.killed();
+    assert_eq!(fixture.forward(), LocalMove::UpToDate);
+    fixture.assert_at_to();
+
+    // A ref's that was made for another move.
+    git(&fixture.root, &["update-ref", "refs/heads/main", &fixture.from.to_string()]);
+    git(&fixture.root, &["reset", "-q", "--hard"]);
+    let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
+    guard.will_move(&locks, fixture.to).ok().expect("noted");
+    fs::write(&locks[0], format!("{}\n", fixture.from)).expect("written");
+    guard.killed();
+    let result = forward(&open(&fixture.root), &main(), fixture.to);
+    assert!(matches!(result, Err(WorktreeError::Busy { .. })), "{result:?}");
+    fs::remove_file(&locks[0]).expect("kept");
+
+    // A later one of git's is not ours.
+    let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
+    let lock = super::IndexLock::take(git_dir.join("index"), &mut guard).ok().expect("free");
+    drop(lock);
+    guard.killed();
+    fs::write(git_dir.join("index.lock"), "").expect("written");
+    git(&fixture.root, &["update-ref", "refs/heads/main", &fixture.from.to_string()]);
+    assert_eq!(fixture.forward(), LocalMove::NotClean { what: NotClean::IndexLocked });
+    assert!(git_dir.join("index.lock").exists());
+}
+
+#[test]
+fn a_file_saved_in_between_stops_the_move_and_undoes_it() {
+    let fixture = Fixture::usual();
+    let repository = open(&fixture.root);
+    let local = repository.local();
+    let changes = super::Changes::between(&local, fixture.from, fixture.to).expect("both are there");
+    let scratch = fixture.root.join(".git/scratch");
+    fs::create_dir(&scratch).expect("made");
+    let mut placer = super::Placer::new(&local, &fixture.root, &scratch, &changes).expect("works");
+    let (_, standing) = super::look(&local, &fixture.root, &changes, &mut placer).ok().expect("clean");
+    write(&fixture.root, "new/deep/d", "mine\n");
+    let stopped = placer.place_all(&changes, &standing);
+    assert!(matches!(stopped, Err(super::Stop::NotClean(NotClean::Untracked(path))) if path == "new/deep/d"));
+    assert_eq!(git(&fixture.root, &["status", "--porcelain"]), "?? new/");
+    assert_eq!(fs::read(fixture.root.join("new/deep/d")).expect("there"), b"mine\n");
+
+    fs::remove_dir_all(fixture.root.join("new")).expect("there");
+    let (_, standing) = super::look(&local, &fixture.root, &changes, &mut placer).ok().expect("clean");
+    write(&fixture.root, "gone", "mine\n");
+    let stopped = placer.place_all(&changes, &standing);
+    assert!(matches!(stopped, Err(super::Stop::NotClean(NotClean::ChangedFiles { first, .. })) if first == "gone"));
+    assert_eq!(git(&fixture.root, &["status", "--porcelain"]), " M gone");
+}
+
+#[test]
+fn hooks_do_not_run() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let fixture = Fixture::usual();
+    for hook in ["post-checkout", "post-merge", "reference-transaction", "post-index-change"] {
+        let path = fixture.root.join(".git/hooks").join(hook);
+        write(&fixture.root, &format!(".git/hooks/{hook}"), "#!/bin/sh\ntouch \"$GIT_DIR/ran\" ran\n");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+    }
+    assert_eq!(fixture.forward(), LocalMove::Moved { from: fixture.from });
+    assert!(!fixture.root.join(".git/ran").exists() && !fixture.root.join("ran").exists());
+}
+
+#[test]
+fn a_first_checkout_is_what_git_would_make() {
+    let fixture = Fixture::usual();
+    let dir = tempfile::tempdir().expect("a directory");
+    git(dir.path(), &["init", "-q", "-b", "trunk", "."]);
+    git(dir.path(), &["fetch", "-q", &fixture.root.to_string_lossy(), &fixture.to.to_string()]);
+    fs::remove_file(dir.path().join(".git/FETCH_HEAD")).expect("there");
+    let told = std::cell::Cell::new((0, 0));
+    let repository = open(dir.path());
+    repository
+        .checkout_as(&main(), fixture.to, &|done, total| told.set((done, total)), gix::open::Permissions::isolated())
+        .expect("empty");
+    assert_eq!(told.get(), (4, 4));
+    assert_eq!(git(dir.path(), &["symbolic-ref", "HEAD"]), "refs/heads/main");
+    assert_eq!(git(dir.path(), &["rev-parse", "HEAD"]), fixture.to.to_string());
+    assert_eq!(git(dir.path(), &["diff-files", "--name-only"]), "");
+    assert_eq!(git(dir.path(), &["status", "--porcelain"]), "");
+    let again = repository.checkout_as(&main(), fixture.to, &|_, _| {}, gix::open::Permissions::isolated());
+    assert!(matches!(again, Err(WorktreeError::NotEmpty(_))));
+}
+
+/// Another process that moves `main`, with settings of a user whose home is `home`.
+fn mover(fixture: &Fixture, home: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    command
+        .args(["--exact", "git::worktree::tests::moved_by_another_process"])
+        .envs([("LANSYNC_TEST_ROOT", fixture.root.as_os_str()), ("HOME", home.as_os_str())])
+        .env("LANSYNC_TEST_TO", fixture.to.to_string())
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("GIT_CONFIG_GLOBAL")
+        .stdout(std::process::Stdio::null());
+    command
+}
+
+#[test]
+fn settings_of_the_user_count() {
+    let fixture = Fixture::new(|root| write(root, "a", "1\n"), |root| write(root, "new", "1\n2\n"));
+    let home = tempfile::tempdir().expect("a directory");
+    write(home.path(), ".gitconfig", "[core]\n\tautocrlf = true\n[user]\n\tname = Bo\n\temail = bo@example.org\n");
+    assert!(mover(&fixture, home.path()).status().expect("started").success());
+    assert_eq!(fs::read(fixture.root.join("new")).expect("there"), b"1\r\n2\r\n");
+    assert_eq!(git(&fixture.root, &["reflog", "-1", "--format=%gn %gs"]), "Bo lansync: landed");
+    assert_eq!(git(&fixture.root, &["rev-parse", "HEAD"]), fixture.to.to_string());
+}
+
+/// Moves `main` of the repository that the environment names: a process for `a_move_killed_anywhere_heals` to kill.
+#[test]
+fn moved_by_another_process() {
+    let (Some(root), Some(to)) = (std::env::var_os("LANSYNC_TEST_ROOT"), std::env::var("LANSYNC_TEST_TO").ok()) else {
+        return;
+    };
+    open(Path::new(&root)).fast_forward(&main(), to.parse().expect("an id")).expect("git works");
+}
+
+#[test]
+fn a_move_killed_anywhere_heals() {
+    const FILES: usize = 150;
+    let path = |number: usize| format!("d{}/f{number:03}", number % 7);
+    let fixture = Fixture::new(
+        |root| (0..FILES).for_each(|number| write(root, &path(number), "before\n")),
+        |root| (0..FILES).for_each(|number| write(root, &path(number), "after\n")),
+    );
+    let git_dir = fixture.root.join(".git");
+    // Once the lock is there, once some files are written, once the index is.
+    let index = fs::read(git_dir.join("index")).expect("there");
+    let written = |number: usize| fs::read(fixture.root.join(path(number))).is_ok_and(|text| text == b"after\n");
+    let mut reached: Vec<Box<dyn Fn() -> bool + '_>> = vec![
+        Box::new(|| git_dir.join("lansync/moving/main").exists()),
+        Box::new(|| git_dir.join("index.lock").exists()),
+        Box::new(|| git_dir.join("index.lansync").exists()),
+    ];
+    for number in [0, 7, 70, 1, 3, 6, 148] {
+        let written = &written;
+        reached.push(Box::new(move || written(number)));
+    }
+    reached.push(Box::new(|| fs::read(git_dir.join("index")).is_ok_and(|now| now != index)));
+    let mut killed = 0;
+    for reached in reached {
+        git(&fixture.root, &["reset", "-q", "--hard", &fixture.from.to_string()]);
+        let mut child = mover(&fixture, &fixture.root).spawn().expect("started");
+        while !reached() && child.try_wait().expect("ours").is_none() {
+            std::hint::spin_loop();
+        }
+        child.kill().expect("ours");
+        killed += usize::from(!child.wait().expect("ours").success());
+        let moved = fixture.forward();
+        assert!(matches!(moved, LocalMove::Moved { .. } | LocalMove::UpToDate), "{moved:?}");
+        assert_eq!(git(&fixture.root, &["status", "--porcelain"]), "");
+        fixture.assert_at_to();
+    }
+    assert!(killed > 4, "{killed} were killed in time");
+}
