@@ -10,6 +10,20 @@ use serde::{Deserialize, Serialize};
 /// Raised whenever an older command line could misread what a newer service says, or the reverse.
 pub const CONTROL_VERSION: u32 = 1;
 
+/// Codes of refusals that both sides act on. The whole list is in docs/json.md.
+pub mod codes {
+    /// The service runs and does not share this repository. Reading commands then look themselves.
+    pub const NOT_UP: &str = "not-up";
+    /// This repository was never shared.
+    pub const NOT_SHARED: &str = "not-shared";
+    /// The command line and the service are of different versions.
+    pub const OTHER_VERSION: &str = "other-version";
+    /// A request that is malformed or too long.
+    pub const BAD_REQUEST: &str = "bad-request";
+    /// `up` needs a decision: join one of the projects seen, or found a new one.
+    pub const CHOOSE: &str = "choose";
+}
+
 /// The first line of a control connection, from the command line: what it speaks and what it wants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
@@ -468,6 +482,9 @@ pub struct Waiting {
     pub objects: u64,
     /// Members.
     pub members: u64,
+    /// Own events that nobody else holds yet.
+    #[serde(default)]
+    pub unsent: u64,
 }
 
 /// A branch that is not offered.

@@ -28,10 +28,11 @@ pub const CLOCK_DRIFT: Duration = Duration::from_secs(10 * 60);
 /// A node whose clock lies before this refuses to append: 2026-11-01T00:00:00Z, before the first release.
 pub const BUILD_MILLIS: u64 = 1_793_491_200_000;
 
-/// Keep-alive on every connection. With the idle timeout a cut is seen within 5 s.
-pub const KEEP_ALIVE: Duration = Duration::from_millis(1_500);
-/// A connection without any packet for this long is gone: two keep-alives may be lost.
-pub const IDLE_TIMEOUT: Duration = Duration::from_millis(4_500);
+/// Keep-alive on every connection.
+pub const KEEP_ALIVE: Duration = Duration::from_millis(1_200);
+/// A connection on which nothing is answered for this long is gone. The clock starts again at the first keep-alive
+/// that is not answered (measured), so with `KEEP_ALIVE` a cut is seen within 5 s.
+pub const IDLE_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// A handshake, and the hellos after it, take milliseconds on any path that is of use.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait between two dials of an address that does not answer.
@@ -40,6 +41,9 @@ pub const REDIAL_MAX: Duration = Duration::from_secs(60);
 pub const REDIAL_MIN: Duration = Duration::from_secs(1);
 /// Connections that one node keeps at once.
 pub const NEIGHBOURS: usize = 64;
+/// Connections that one node keeps at once with clones of one member: a person has few machines, and clones are made
+/// at will.
+pub const NEIGHBOURS_OF_ONE: usize = 16;
 
 /// Asks to join that wait at once: a maintainer can compare words with this many people.
 pub const ASKS_PENDING: usize = 8;
@@ -57,6 +61,11 @@ pub const LANDING_RANK_STEP: Duration = Duration::from_millis(500);
 
 /// Object streams that one node serves at once.
 pub const SERVED_STREAMS: usize = 8;
+/// Object streams that one node serves to one neighbour at once, so that one that does not read leaves room.
+pub const SERVED_TO_ONE: usize = 5;
+/// A body of which nothing moves for this long is given up: repacking a large history takes seconds, and a stream
+/// that lives and brings nothing would keep others from being asked.
+pub const BODY_STALLED: Duration = Duration::from_secs(60);
 /// Most tips in one fetch, and haves.
 pub const FETCH_TIPS: usize = 1_024;
 /// A pack may hold this many objects.
@@ -74,3 +83,5 @@ pub const MERGE_BLOB_LINES: usize = 200_000;
 pub const WATCH_DEBOUNCE: Duration = Duration::from_millis(3);
 /// A slow look at all refs, since file system events do get lost.
 pub const WATCH_LOOK: Duration = Duration::from_secs(30);
+/// The same while a local branch could not follow: that a work tree is clean again moves no ref.
+pub const BEHIND_LOOK: Duration = Duration::from_secs(4);

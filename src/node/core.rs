@@ -1,0 +1,215 @@
+//! What a node knows while it runs.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::greet::Asks;
+use super::landing::LandingState;
+use super::run::{Answer, Wake};
+use super::sessions::{Known, Session};
+use super::writing::Pending;
+use super::{Card, Settings, Stopped};
+use crate::api::{NotShared, Notice, Progress};
+use crate::approval::State;
+use crate::eventlog::store::Store;
+use crate::git::Repository;
+use crate::hlc::Millis;
+use crate::id::{BranchName, EventId, MemberId, ObjectId, PeerId};
+use crate::keys::{Certificate, FeedKey, IdentityKey};
+use crate::quic::{CloseCode, Endpoint};
+use crate::sync::{Fetches, Sync};
+
+/// How this machine's refs and branches last moved.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Moves {
+    /// Canonical branch to the commit its tracking ref stands at, and when it moved there.
+    pub(crate) tracking: BTreeMap<BranchName, (ObjectId, Millis)>,
+    /// Why the local branch of that name did not follow.
+    pub(crate) not_pulled: BTreeMap<BranchName, String>,
+}
+
+/// A running node.
+pub(super) struct Core {
+    pub(super) repo: Repository,
+    pub(super) store: Arc<Store>,
+    pub(super) feed: FeedKey,
+    pub(super) identity: IdentityKey,
+    pub(super) me: PeerId,
+    pub(super) certificate: Certificate,
+    pub(super) discovery_key: [u8; 32],
+    pub(super) settings: Settings,
+    pub(super) endpoint: Endpoint,
+    pub(super) feeds: PathBuf,
+    pub(super) wake: mpsc::Sender<Wake>,
+    pub(super) card: watch::Sender<Card>,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) notices: broadcast::Sender<Notice>,
+    pub(super) recent: VecDeque<Notice>,
+    /// What a reader sees may have changed since `changes` was last counted up.
+    pub(super) changed: bool,
+    pub(super) changes: watch::Sender<u64>,
+    /// Events that are checked; the last of them may not be durable yet (`pending`).
+    pub(super) state: Arc<State>,
+    pub(super) sync: Sync,
+    pub(super) fetches: Fetches,
+    pub(super) sessions: BTreeMap<PeerId, Session>,
+    pub(super) next_session: u64,
+    pub(super) known: BTreeMap<PeerId, Known>,
+    /// Commits whose objects were published or verified here: these are served, and trusted to be whole.
+    pub(super) held: Arc<BTreeSet<ObjectId>>,
+    /// Local branches as they were when last looked at.
+    pub(super) branches: BTreeMap<BranchName, ObjectId>,
+    /// Proposal to the revision last shown here.
+    pub(super) shown: BTreeMap<EventId, EventId>,
+    pub(super) pending: Pending,
+    pub(super) appending: bool,
+    /// The log cannot be written: nothing is taken in until it can.
+    pub(super) log_lost: Option<super::writing::LogLost>,
+    /// When an append last failed, and how long was waited then.
+    pub(super) log_failed: Option<(Millis, Millis)>,
+    pub(super) looking: bool,
+    pub(super) look_again: bool,
+    pub(super) next_look: Millis,
+    /// What is wanted is to be worked out anew.
+    pub(super) wants_stale: bool,
+    /// Was it looked whether this repository had the canonical history before it joined?
+    pub(super) haves_checked: bool,
+    /// The service's questions for the status before the first look, which says what is not shared.
+    pub(super) before_first_look: Option<Vec<Answer>>,
+    pub(super) not_shared: Vec<NotShared>,
+    pub(super) landing: LandingState,
+    pub(super) moves: Moves,
+    /// How many streams serve objects, by peer.
+    pub(super) serving: BTreeMap<PeerId, usize>,
+    pub(super) asks: Asks,
+    /// Another project here has this history: what to tell as long as nobody else is in this one.
+    pub(super) same_history: Option<crate::api::Refusal>,
+    /// `connect` commands that wait for a session.
+    pub(super) connects: Vec<super::commands::Connecting>,
+    pub(super) stopped: Option<oneshot::Sender<Stopped>>,
+}
+
+impl Core {
+    /// Called once, before the first drive.
+    pub(super) fn begin(&mut self) {
+        let last_seq = self.state.frontier().head(&self.me).map(|head| head.seq);
+        if let Err(error) = super::place::settle(&self.repo.lansync_dir(), &self.feeds, &self.me, last_seq) {
+            tracing::warn!(%error, "the place of this clone could not be noted");
+        }
+        let repo = self.repo.clone();
+        tokio::task::spawn_blocking(move || repo.clean_quarantine());
+        // What this clone published, and what it found sound, is here whatever a crash left of the notes.
+        let own = self.state.proposals().filter(|proposal| proposal.last.peer == self.me);
+        let mut here: Vec<ObjectId> = own.map(|proposal| proposal.last.tip).collect();
+        for (branch, _) in self.state.canonical() {
+            here.extend(self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits()));
+        }
+        here.retain(|commit| self.repo.has(commit));
+        if self.state.frontier().head(&self.me).is_some() {
+            self.hold(&here);
+        }
+        self.landing.refs_wanted = true;
+        self.dial_configured();
+    }
+
+    /// The member whose clone this is, once the log says so.
+    pub(super) fn my_member(&self) -> Option<MemberId> {
+        self.state.member_of_identity(&self.identity.identity())
+    }
+
+    /// My handle, or the one I would like.
+    pub(super) fn my_handle(&self) -> String {
+        self.my_member().map_or_else(|| self.settings.handle.to_string(), |member| self.state.handle(&member))
+    }
+
+    /// Are the objects of this commit here, whole, by way of lansync?
+    pub(super) fn holds(&self, commit: &ObjectId) -> bool {
+        self.held.contains(commit)
+    }
+
+    /// Own events that no neighbour is known to hold.
+    pub(super) fn unsent(&self) -> u64 {
+        let Some(head) = self.state.frontier().head(&self.me) else { return 0 };
+        let held = self.sessions.keys().filter_map(|peer| self.sync.durable_at(peer, &self.me)).max();
+        match held.max(self.known.values().filter_map(|known| known.durable).max()) {
+            Some(seq) => head.seq.saturating_sub(seq),
+            None => head.seq + 1,
+        }
+    }
+
+    /// Two people began a project each from one history: whoever is alone in theirs can give way.
+    pub(super) fn met_same_history(&mut self, project: &str, member: &str) {
+        let (project, member) = (super::settings::clip(project), super::settings::clip(member));
+        let message = format!("{member} shares this history on this network as a project of their own, {project}");
+        let hint = format!("lansync up --join {project}@{member}");
+        let refusal = crate::api::Refusal::new("same-history", message, hint);
+        if self.same_history.as_ref() != Some(&refusal) {
+            self.problem(&refusal);
+            self.same_history = Some(refusal);
+        }
+    }
+
+    /// Is nobody else in this project?
+    pub(super) fn is_alone(&self) -> bool {
+        let foreign = self.state.frontier().iter().any(|(feed, _)| *feed != self.me);
+        !foreign && self.state.members().count() <= 1
+    }
+
+    /// Tells the service what may be announced, when that changed.
+    pub(super) fn tell_card(&self) {
+        let genesis = self.state.genesis().map(|(_, genesis)| genesis);
+        let member = self.my_member().and_then(|member| self.state.member(&member));
+        let role = member.as_ref().map(|member| member.role);
+        let card = Card {
+            project: self.state.project(),
+            name: genesis.map_or_else(String::new, |genesis| genesis.name.clone()),
+            handle: member.map_or_else(String::new, |member| member.handle),
+            joining: self.settings.joining && role.is_some_and(|role| role.maintains()),
+            roots: genesis.map_or_else(Vec::new, |genesis| genesis.roots.iter().map(ToString::to_string).collect()),
+            alone: self.is_alone(),
+            complete: self.is_complete(),
+        };
+        self.card.send_if_modified(|told| {
+            let changed = *told != card;
+            *told = card;
+            changed
+        });
+    }
+
+    /// Is everything canonical here and in its refs?
+    fn is_complete(&self) -> bool {
+        let at_tip = |(branch, _): &(BranchName, ObjectId)| {
+            let tip = self.state.branch(branch).and_then(|heads| heads.tip());
+            tip.is_some() && self.moves.tracking.get(branch).map(|(commit, _)| *commit) == tip
+        };
+        !self.state.canonical().is_empty()
+            && self.state.canonical().iter().all(at_tip)
+            && self.state.unsettled().iter().all(|landing| self.landing.lacks(&landing.lid))
+            && self.state.frontier().head(&self.me).is_some()
+    }
+
+    /// Ends everything: what is pending is appended, sessions close, peers are remembered.
+    pub(super) async fn end(&mut self) -> Stopped {
+        let unsent = self.unsent();
+        let store = self.store.clone();
+        let events = self.pending.take_events();
+        let remembered = self.remember_peers();
+        let result = tokio::task::spawn_blocking(move || {
+            if !events.is_empty() {
+                store.append(events)?;
+            }
+            store.remember(crate::eventlog::store::Note::Peers, &remembered)
+        });
+        if let Ok(Err(error)) = result.await {
+            tracing::error!(%error, "the last events could not be appended");
+        }
+        for session in self.sessions.values() {
+            session.connection.close(CloseCode::Bye, "not shared any more");
+        }
+        self.sessions.clear();
+        Stopped { unsent }
+    }
+}

@@ -1,0 +1,472 @@
+//! Landings meet Git: recompute what others landed, merge what is approved, move refs and clean branches.
+//!
+//! One job at a time touches the repository's refs, so nothing here races with itself.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::core::Core;
+use super::run::{Answer, Wake};
+use super::sessions::millis;
+use crate::api::{ApproveDone, Refusal, Reply};
+use crate::approval::{Landable, RULES, Unsettled};
+use crate::eventlog::store::Note;
+use crate::eventlog::{Approve, Extensions, Land, Payload};
+use crate::git::{Adopted, Clash, MergeError, Merged, Repository};
+use crate::hlc::Millis;
+use crate::id::{BranchName, EventId, Lid, ObjectId};
+use crate::limits;
+
+// The merge that is written into landings is the one that is recomputed.
+const _: () = assert!(crate::git::RULES == RULES);
+
+/// What a landing would be: its branch, the heads it is on, and the commit.
+type Key = (BranchName, Vec<Lid>, ObjectId);
+
+/// What is under way.
+#[derive(Default)]
+pub(super) struct LandingState {
+    /// A job that may write to the repository is running.
+    busy: bool,
+    /// Refs may have to move.
+    pub(super) refs_wanted: bool,
+    /// A local branch could not follow yet.
+    pub(super) local_behind: bool,
+    /// Packs that arrived and whose objects no ref holds yet.
+    pub(super) adopted: Vec<Adopted>,
+    /// Landings whose objects are not here.
+    missing: BTreeSet<Lid>,
+    /// When this node completes or joins landings that nobody else did.
+    due: BTreeMap<Key, Millis>,
+    /// What did not merge, with the paths.
+    pub(super) conflicts: Arc<BTreeMap<Key, Vec<String>>>,
+    approving: VecDeque<Approving>,
+}
+
+/// An `approve` on its way.
+pub(super) struct Approving {
+    pub(super) revision: EventId,
+    pub(super) commit: ObjectId,
+    pub(super) message: String,
+    pub(super) reply: Answer,
+}
+
+/// A finished job.
+pub(super) enum LandingWork {
+    /// Landings that were recomputed: sound, unsound, or not possible with what is here.
+    Settled(Vec<(Unsettled, Option<bool>)>),
+    /// A landing that nobody wrote yet was merged.
+    Merged { landable: Landable, merged: Result<Merged, String> },
+    /// The same for an `approve`.
+    Approved { approving: Approving, landable: Landable, merged: Result<Merged, String> },
+    /// Refs were moved.
+    Refs(super::moving::Report),
+}
+
+impl LandingState {
+    /// Are the objects of this landing known to be missing?
+    pub(super) fn lacks(&self, lid: &Lid) -> bool {
+        self.missing.contains(lid)
+    }
+
+    /// A landing became known.
+    pub(super) fn heard(&mut self, _now: Millis, lid: Lid) {
+        self.missing.remove(&lid);
+    }
+
+    /// What was missing may be here now.
+    pub(super) fn objects_came(&mut self) {
+        self.missing.clear();
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Millis> {
+        if self.busy { None } else { self.due.values().min().copied() }
+    }
+
+    pub(super) fn approve(&mut self, approving: Approving) {
+        self.approving.push_back(approving);
+    }
+
+    /// The paths in which a commit does not merge into these heads.
+    pub(super) fn conflict(&self, key: &Key) -> Option<&Vec<String>> {
+        self.conflicts.get(key)
+    }
+
+    fn remember_conflict(&mut self, key: Key, paths: Vec<String>) {
+        let conflicts = Arc::make_mut(&mut self.conflicts);
+        // Bounded: what is over is found out again when it is asked for.
+        if conflicts.len() >= 1_000 {
+            conflicts.clear();
+        }
+        conflicts.insert(key, paths);
+    }
+}
+
+fn key(landable: &Landable) -> Key {
+    (landable.branch.clone(), landable.heads.clone(), landable.tip)
+}
+
+impl Core {
+    /// Starts the next job, the most urgent first.
+    pub(super) fn drive_landing(&mut self, now: Millis) {
+        self.plan_completions(now);
+        if self.landing.busy || self.state.genesis().is_none() {
+            return;
+        }
+        if let Some(approving) = self.landing.approving.pop_front() {
+            return self.start_approve(approving);
+        }
+        // Nothing moves for a landing that a crash could still take back.
+        let mut unsettled = self.state.unsettled();
+        unsettled.retain(|next| self.state.carriers(&next.lid).iter().any(|id| !self.pending.has(id)));
+        if unsettled.iter().any(|next| !self.landing.missing.contains(&next.lid) && next.waits_for.is_empty()) {
+            return self.start_settle(unsettled);
+        }
+        if self.landing.refs_wanted {
+            self.landing.refs_wanted = false;
+            self.landing.busy = true;
+            let plan = self.plan_refs();
+            let then = |report| Wake::Landing(Box::new(LandingWork::Refs(report)));
+            return super::objects::with_repo(self, move |repo| plan.carry_out(repo), then);
+        }
+        let ready = self.landing.due.iter().find(|(_, at)| **at <= now).map(|(key, _)| key.clone());
+        if let Some(ready) = ready {
+            self.landing.due.remove(&ready);
+            if let Some(landable) = self.completable().into_iter().find(|landable| key(landable) == ready) {
+                self.landing.busy = true;
+                let job = landable.clone();
+                let then = |merged| Wake::Landing(Box::new(LandingWork::Merged { landable, merged }));
+                super::objects::with_repo(self, move |repo| merge(repo, &job), then);
+            }
+        }
+    }
+
+    /// What any member's node may write now: approved commits that have not landed, and joins of heads.
+    fn completable(&self) -> Vec<Landable> {
+        if self.state.frontier().head(&self.me).is_none() {
+            return Vec::new();
+        }
+        let mut all = self.state.landable();
+        all.extend(self.state.joinable());
+        all.retain(|landable| {
+            let here = landable.revision.is_none() || self.holds(&landable.tip);
+            here && self.landing.conflict(&key(landable)).is_none()
+        });
+        all
+    }
+
+    /// Sets when this node completes what others left: after a quiet time, by rank among those who are here.
+    fn plan_completions(&mut self, now: Millis) {
+        let possible: BTreeMap<Key, ()> = self.completable().iter().map(|landable| (key(landable), ())).collect();
+        self.landing.due.retain(|key, _| possible.contains_key(key));
+        for (key, ()) in possible {
+            if self.landing.due.contains_key(&key) {
+                continue;
+            }
+            let turn = |peer: &crate::id::PeerId| {
+                let mut hasher = blake3::Hasher::new();
+                key.1.iter().for_each(|lid| {
+                    hasher.update(&lid.0);
+                });
+                hasher.update(key.2.as_bytes()).update(&peer.0);
+                *hasher.finalize().as_bytes()
+            };
+            let mine = turn(&self.me);
+            let before = self.sessions.keys().filter(|peer| turn(peer) < mine).count() as u64;
+            let at = now + millis(limits::LANDING_QUIET) + before * millis(limits::LANDING_RANK_STEP);
+            self.landing.due.insert(key, at);
+        }
+    }
+
+    fn start_settle(&mut self, unsettled: Vec<Unsettled>) {
+        self.landing.busy = true;
+        let held = self.held.clone();
+        let newest: Vec<ObjectId> =
+            self.state.newest(&BTreeSet::new()).into_iter().filter(|commit| self.held.contains(commit)).collect();
+        let job = move |repo: &Repository| settle(repo, unsettled, |commit| whole(repo, &held, &newest, commit));
+        super::objects::with_repo(self, job, |done| Wake::Landing(Box::new(LandingWork::Settled(done))));
+    }
+
+    fn start_approve(&mut self, approving: Approving) {
+        let Some(revision) = self.state.revision(&approving.revision) else {
+            let _ = approving.reply.send(Err(Refusal::plain("unknown", "the revision is gone")));
+            return;
+        };
+        let Some(heads) = self.state.branch(&revision.target) else {
+            let _ = approving.reply.send(Err(Refusal::plain("unknown", "its target is not a canonical branch")));
+            return;
+        };
+        let landable = Landable {
+            branch: revision.target.clone(),
+            heads: heads.lids(),
+            head_commits: heads.commits(),
+            revision: Some(approving.revision),
+            tip: approving.commit,
+            approvals: Vec::new(),
+        };
+        self.landing.busy = true;
+        let job = landable.clone();
+        let then = |merged| Wake::Landing(Box::new(LandingWork::Approved { approving, landable, merged }));
+        super::objects::with_repo(self, move |repo| merge(repo, &job), then);
+    }
+
+    pub(super) fn landing_done(&mut self, now: Millis, work: LandingWork) {
+        self.landing.busy = false;
+        match work {
+            LandingWork::Settled(done) => self.settled(done),
+            LandingWork::Merged { landable, merged } => self.complete(now, landable, merged),
+            LandingWork::Approved { approving, landable, merged } => {
+                let now_heads = self.state.branch(&landable.branch).map_or_else(Vec::new, |heads| heads.lids());
+                if now_heads == landable.heads {
+                    self.write_approval(now, approving, landable, merged);
+                } else {
+                    // Something landed in the meantime: once more, on top of it.
+                    self.landing.approving.push_front(approving);
+                }
+            }
+            LandingWork::Refs(report) => self.refs_moved(now, report),
+        }
+    }
+
+    fn settled(&mut self, done: Vec<(Unsettled, Option<bool>)>) {
+        let mut rows = Vec::new();
+        for (landing, sound) in done {
+            let Some(sound) = sound else {
+                self.landing.missing.insert(landing.lid);
+                continue;
+            };
+            rows.push((landing.lid.0.to_vec(), Some(vec![u8::from(sound)])));
+            let moved = Arc::make_mut(&mut self.state).settle(&landing.lid, sound);
+            if sound {
+                self.hold(&[landing.content.tip, landing.content.new]);
+            } else {
+                let text = format!(
+                    "a landing on {} was refused: its commit {} is not what its fields give",
+                    landing.content.branch,
+                    landing.content.new.short()
+                );
+                self.notice("problem", None, Some(landing.content.branch.to_string()), None, text);
+            }
+            if let Some(branch) = moved {
+                self.landing.refs_wanted = true;
+                self.say_landed(&branch, &landing);
+            }
+        }
+        self.note(Note::Sound, rows);
+        self.wants_stale = true;
+    }
+
+    fn say_landed(&mut self, branch: &BranchName, landing: &Unsettled) {
+        // What landed before this clone began is history, no news.
+        if !self.moves.tracking.contains_key(branch) {
+            return;
+        }
+        let what = match landing.revision.and_then(|id| self.state.revision(&id)) {
+            Some(revision) => format!("{}/{}", self.state.handle(&revision.member), revision.branch),
+            None => "two heads, joined,".to_owned(),
+        };
+        let commit = landing.content.new;
+        let text = format!("{what} landed on {branch}, {}", commit.short());
+        self.notice("landed", None, Some(what), Some(commit), text);
+    }
+
+    /// Writes a landing that completes what others left, if it is clean.
+    fn complete(&mut self, now: Millis, landable: Landable, merged: Result<Merged, String>) {
+        match merged {
+            Ok(Merged::Conflict(clashes)) => self.say_conflict(&landable, paths(&clashes)),
+            Ok(Merged::FastForward(new) | Merged::Commit(new)) => {
+                if !self.completable().contains(&landable) {
+                    return;
+                }
+                let (land, refs) = self.landing_event(&landable, new);
+                if let Err(refusal) = self.write(now, |writer| writer.add(land, refs).map(drop)) {
+                    self.problem(&refusal);
+                }
+            }
+            Err(why) => tracing::warn!(why, branch = %landable.branch, "a landing could not be merged"),
+        }
+    }
+
+    fn say_conflict(&mut self, landable: &Landable, paths: Vec<String>) {
+        let list = paths.join(", ");
+        let branch = landable.branch.to_string();
+        let (kind, text) = if landable.revision.is_some() {
+            ("conflict", format!("an approved commit does not merge into {branch}: {list}"))
+        } else {
+            ("diverged", format!("{branch} has two heads that do not merge: {list}"))
+        };
+        self.landing.remember_conflict(key(landable), paths);
+        self.notice(kind, None, Some(branch), Some(landable.tip), text);
+    }
+
+    fn landing_event(&self, landable: &Landable, new: ObjectId) -> (Payload, Vec<EventId>) {
+        let mut refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        refs.extend(landable.revision);
+        refs.extend(&landable.approvals);
+        let land = Land {
+            branch: landable.branch.clone(),
+            heads: landable.heads.clone(),
+            revision: landable.revision,
+            tip: landable.tip,
+            approvals: landable.approvals.clone(),
+            new,
+            rules: RULES,
+            extensions: Extensions::default(),
+        };
+        (Payload::Land(land), refs)
+    }
+
+    /// The approval, and in the same append the landing if the policy is then met and it is clean.
+    fn write_approval(
+        &mut self,
+        now: Millis,
+        approving: Approving,
+        mut landable: Landable,
+        merged: Result<Merged, String>,
+    ) {
+        let Approving { revision, commit, message, reply } = approving;
+        let Some(known) = self.state.revision(&revision).cloned() else { return };
+        let proposal = format!("{}/{}", self.state.handle(&known.member), known.branch);
+        let mut needs = Vec::new();
+        let new = match merged {
+            Ok(Merged::FastForward(new) | Merged::Commit(new)) => Some(new),
+            Ok(Merged::Conflict(clashes)) => {
+                let (branch, paths) = (&landable.branch, paths(&clashes));
+                needs.push(format!("a merge with {branch}, by hand: {}", paths.join(", ")));
+                self.landing.remember_conflict(key(&landable), paths);
+                None
+            }
+            Err(why) => {
+                let _ = reply.send(Err(Refusal::plain("merge", format!("{proposal} cannot be merged: {why}"))));
+                return;
+            }
+        };
+        let mut approve_refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        approve_refs.push(revision);
+        let onto = landable.heads.clone();
+        let approve = Payload::Approve(Approve { revision, commit, onto, message, extensions: Extensions::default() });
+        let missing = self.approvals_missing_after_mine(&known, &commit);
+        if missing > 0 {
+            needs.push(format!("{missing} more approval{}", if missing == 1 { "" } else { "s" }));
+        }
+        let earlier = self.state.proposal(&known.proposal);
+        let mut approvals: Vec<EventId> = earlier
+            .into_iter()
+            .flat_map(|proposal| proposal.approvals.iter().map(|one| (one.id, one.commit)).collect::<Vec<_>>())
+            .filter(|(_, approved)| *approved == commit)
+            .map(|(id, _)| id)
+            .take(31)
+            .collect();
+        let lands = new.filter(|_| needs.is_empty());
+        // The landing names the approval, whose id is known only once it is written.
+        let carriers: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        let written = self.write(now, |writer| {
+            let approval = writer.add(approve, approve_refs)?;
+            if let Some(new) = lands {
+                approvals.push(approval);
+                approvals.sort_unstable();
+                landable.approvals = approvals;
+                let mut refs = carriers;
+                refs.push(revision);
+                refs.extend(&landable.approvals);
+                let land = Land {
+                    branch: landable.branch.clone(),
+                    heads: landable.heads.clone(),
+                    revision: Some(revision),
+                    tip: commit,
+                    approvals: landable.approvals.clone(),
+                    new,
+                    rules: RULES,
+                    extensions: Extensions::default(),
+                };
+                writer.add(Payload::Land(land), refs)?;
+            }
+            Ok(())
+        });
+        if let Err(refusal) = written {
+            let _ = reply.send(Err(refusal));
+            return;
+        }
+        let done = ApproveDone {
+            proposal,
+            commit: commit.to_string(),
+            branch: landable.branch.to_string(),
+            landed: lands.map(|commit| commit.to_string()),
+            needs,
+        };
+        self.once_durable(Box::new(move |_, result| {
+            let value = serde_json::to_value(&done).unwrap_or_default();
+            let _ = reply.send(result.map(|()| vec![Reply::Done { value }]));
+        }));
+    }
+
+    /// How many approvals of this commit would be missing if I approved it now.
+    fn approvals_missing_after_mine(&self, revision: &crate::approval::Revision, commit: &ObjectId) -> usize {
+        let Some((_, genesis)) = self.state.genesis() else { return 0 };
+        let maintainers = self.state.members().filter(|member| member.role.maintains()).count();
+        let needed = usize::from(genesis.policy.approvals).min(maintainers).max(1);
+        let mut who: BTreeSet<_> = self
+            .state
+            .proposal(&revision.proposal)
+            .map(|proposal| {
+                let on_commit = proposal.approvals.iter().filter(|one| one.commit == *commit);
+                on_commit.map(|one| one.member).collect()
+            })
+            .unwrap_or_default();
+        who.extend(self.my_member());
+        if !genesis.policy.own_counts {
+            who.remove(&revision.member);
+        }
+        needed.saturating_sub(who.len())
+    }
+}
+
+fn merge(repo: &Repository, landable: &Landable) -> Result<Merged, String> {
+    repo.merge(RULES, &landable.head_commits, landable.tip, &landable.branch).map_err(|error| error.to_string())
+}
+
+/// What clashes, each as a path and why.
+fn paths(clashes: &[Clash]) -> Vec<String> {
+    let one = |clash: &Clash| super::settings::clip(&format!("{} ({})", clash.path, clash.why));
+    clashes.iter().map(one).collect()
+}
+
+/// Are all objects that a commit reaches here, by way of lansync?
+fn whole(repo: &Repository, held: &BTreeSet<ObjectId>, newest: &[ObjectId], commit: &ObjectId) -> bool {
+    held.contains(commit) || newest.iter().any(|newest| repo.is_ancestor(*commit, *newest).unwrap_or(false))
+}
+
+/// Recomputes landings, each after those it is on.
+fn settle(
+    repo: &Repository,
+    unsettled: Vec<Unsettled>,
+    whole: impl Fn(&ObjectId) -> bool,
+) -> Vec<(Unsettled, Option<bool>)> {
+    let mut sound_here: BTreeSet<Lid> = BTreeSet::new();
+    let mut done = Vec::new();
+    for next in unsettled {
+        if !next.waits_for.iter().all(|lid| sound_here.contains(lid)) {
+            continue;
+        }
+        let content = &next.content;
+        let sound = if whole(&content.tip) {
+            match repo.merge(content.rules, &next.heads, content.tip, &content.branch) {
+                Ok(Merged::FastForward(new) | Merged::Commit(new)) => Some(new == content.new),
+                Ok(Merged::Conflict(_)) => Some(false),
+                // So on every machine.
+                Err(MergeError::Malformed(_) | MergeError::Collision) => Some(false),
+                Err(error) => {
+                    tracing::warn!(%error, "a landing cannot be recomputed yet");
+                    None
+                }
+            }
+        } else {
+            None
+        };
+        if sound == Some(true) {
+            sound_here.insert(next.lid);
+        }
+        done.push((next, sound));
+    }
+    done
+}

@@ -1,0 +1,138 @@
+//! Telling people: what happened, as notices for the live view, `up --json` and the log of the service.
+
+use super::clock;
+use super::core::Core;
+use crate::api::{Notice, Refusal};
+use crate::approval::{Change, ProposalState};
+use crate::hlc::Millis;
+use crate::id::{EventId, ObjectId};
+
+/// How many notices a view that opens later still sees.
+const RECENT: usize = 50;
+
+impl Core {
+    /// Tells people.
+    pub(super) fn notice(
+        &mut self,
+        kind: &str,
+        member: Option<String>,
+        subject: Option<String>,
+        commit: Option<ObjectId>,
+        text: String,
+    ) {
+        // While the log comes for the first time it is history, no news.
+        if self.state.frontier().head(&self.me).is_none() {
+            return;
+        }
+        let genesis = self.state.genesis();
+        let notice = Notice {
+            at: clock::rfc3339(clock::now()),
+            notice: kind.to_owned(),
+            project: genesis.map_or_else(String::new, |(_, genesis)| genesis.name.clone()),
+            member,
+            subject,
+            commit: commit.map(|commit| commit.to_string()),
+            text,
+        };
+        tracing::info!(notice = notice.notice, project = notice.project, "{}", notice.text);
+        self.recent.push_back(notice.clone());
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+        // Nobody may be listening.
+        let _ = self.notices.send(notice);
+    }
+
+    /// Something is wrong on this machine.
+    pub(super) fn problem(&mut self, refusal: &Refusal) {
+        let hint = refusal.hint.as_ref().map(|hint| format!("; try: {hint}")).unwrap_or_default();
+        self.notice("problem", None, None, None, format!("{}{hint}", refusal.message));
+    }
+
+    /// `handle/branch` of a proposal.
+    pub(super) fn proposal_name(&self, id: &EventId) -> String {
+        self.state.proposal(id).map_or_else(
+            || id.short(),
+            |proposal| format!("{}/{}", self.state.handle(&proposal.last.member), proposal.last.branch),
+        )
+    }
+
+    /// What became of the state with an event that is durable now.
+    pub(super) fn changed(&mut self, now: Millis, event: EventId, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Founded => self.landing.refs_wanted = true,
+                Change::Granted { member, by } => {
+                    let (who, by) = (self.state.handle(&member), self.peer_name(&by));
+                    let role = self.state.member(&member).map_or("member", |member| member.role.name());
+                    self.notice("joined", Some(who.clone()), None, None, format!("{by} let {who} in as {role}"));
+                }
+                Change::FeedBegan { feed } => self.feed_began(now, feed),
+                Change::Proposed { proposal, revision } => self.proposed(&proposal, &revision),
+                Change::Approved { proposal, approval } => self.approved(&proposal, &approval),
+                Change::WasRejected { proposal } => self.rejected(&proposal),
+                Change::Withdrawn { proposal } => {
+                    let name = self.proposal_name(&proposal);
+                    let text = format!("{name} was taken back");
+                    self.notice("withdrawn", None, Some(name), None, text);
+                    self.landing.refs_wanted = true;
+                }
+                Change::LandingKnown { lid } => {
+                    self.landing.heard(now, lid);
+                }
+                Change::Void { why, .. } => {
+                    let text = format!("event {} does not count: {why}", event.short());
+                    tracing::info!("{text}");
+                }
+            }
+        }
+        self.wants_stale = true;
+    }
+
+    fn feed_began(&mut self, now: Millis, feed: crate::id::PeerId) {
+        // Sessions that began before the log said whose they are count from now on.
+        tracing::debug!(feed = %feed.short(), now, "a feed began");
+        if feed == self.me {
+            let name = self.my_handle();
+            self.notice("ready", Some(name.clone()), None, None, format!("you are {name} here"));
+        }
+    }
+
+    fn proposed(&mut self, proposal: &EventId, revision: &EventId) {
+        let name = self.proposal_name(proposal);
+        let Some(revision) = self.state.revision(revision).cloned() else { return };
+        let who = self.state.handle(&revision.member);
+        let title = super::settings::clip(&revision.title);
+        let again = self.state.proposal(proposal).is_some_and(|proposal| proposal.revisions.len() > 1);
+        let what = if again { "offers a new revision of" } else { "offers" };
+        let text = format!("{who} {what} {name} \"{title}\"");
+        self.notice("proposal", Some(who), Some(name), Some(revision.tip), text);
+        self.landing.refs_wanted = true;
+    }
+
+    fn approved(&mut self, proposal: &EventId, approval: &EventId) {
+        let name = self.proposal_name(proposal);
+        let found = self.state.proposal(proposal).and_then(|proposal| {
+            let approval = proposal.approvals.iter().find(|one| one.id == *approval)?;
+            Some((self.state.handle(&approval.member), approval.commit))
+        });
+        let Some((who, commit)) = found else { return };
+        let text = format!("{who} approved {name} at {}", commit.short());
+        self.notice("approved", Some(who), Some(name), Some(commit), text);
+    }
+
+    fn rejected(&mut self, proposal: &EventId) {
+        let name = self.proposal_name(proposal);
+        let Some(proposal) = self.state.proposal(proposal) else { return };
+        let Some(rejection) = proposal.rejections.last() else { return };
+        let open = proposal.state == ProposalState::Open;
+        let who = self.state.handle(&rejection.member);
+        let reason = super::settings::clip(&rejection.reason);
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let text = format!("{who} rejected {name}{because}");
+        if !open {
+            self.landing.refs_wanted = true;
+        }
+        self.notice("rejected", Some(who), Some(name), None, text);
+    }
+}

@@ -1,0 +1,350 @@
+//! Git objects: what is wanted, fetching it, serving it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::{mpsc, watch};
+
+use super::core::Core;
+use super::run::{self, Wake};
+use crate::api::{Progress, Refusal};
+use crate::approval::ProposalState;
+use crate::eventlog::store::Note;
+use crate::git::{Adopted, PackRefused, Quarantined, Repository};
+use crate::hlc::Millis;
+use crate::id::{ObjectId, PeerId};
+use crate::limits;
+use crate::quic::{BodyReader, BodyWriter, Connection, RecvStream, SendStream};
+use crate::sync::{Fetch, FetchReply, FetchRequest};
+
+/// How a fetch ended.
+pub(super) struct Fetched {
+    fetch: Fetch,
+    outcome: Result<Adopted, FetchFailure>,
+}
+
+/// Why objects did not come.
+enum FetchFailure {
+    /// It has not got them, is busy, or the connection broke: ask another.
+    Elsewhere(String),
+    /// What it sent is not what was asked for.
+    Refused(PackRefused),
+}
+
+/// A neighbour's request for objects.
+pub(super) struct Serve {
+    peer: PeerId,
+    session: u64,
+    request: Result<FetchRequest, String>,
+    send: SendStream,
+}
+
+/// Takes the object streams that a neighbour opens, for as long as it is here.
+pub(super) async fn accept_fetches(wake: mpsc::Sender<Wake>, peer: PeerId, session: u64, connection: Connection) {
+    while let Ok((send, mut recv)) = connection.accept_bi().await {
+        let wake = wake.clone();
+        tokio::spawn(async move {
+            let frame = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, recv.read_frame(limits::FRAME_BYTES)).await;
+            let request = match frame {
+                Ok(Ok(Some(bytes))) => FetchRequest::decode(&bytes).map_err(|error| error.to_string()),
+                Ok(Ok(None)) => Err("its stream held no request".to_owned()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("its request did not come in time".to_owned()),
+            };
+            let _ = wake.send(Wake::Serve(Box::new(Serve { peer, session, request, send }))).await;
+        });
+    }
+}
+
+impl Core {
+    /// Objects of these commits are here, whole: published by this clone, or verified.
+    pub(super) fn hold(&mut self, commits: &[ObjectId]) {
+        let fresh: Vec<ObjectId> = commits.iter().filter(|commit| !self.held.contains(*commit)).copied().collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let held = Arc::make_mut(&mut self.held);
+        for commit in &fresh {
+            held.insert(*commit);
+            self.fetches.done(commit);
+        }
+        self.note(
+            Note::Objects,
+            fresh.iter().map(|commit| (commit.to_string().into_bytes(), Some(Vec::new()))).collect(),
+        );
+        self.say_served(&fresh);
+    }
+
+    /// Works out which objects are lacking: a look at open proposals and at unsettled landings.
+    pub(super) fn refresh_wants(&mut self) {
+        let first = self.state.canonical().iter().any(|(branch, _)| !self.moves.tracking.contains_key(branch));
+        if first {
+            self.check_haves();
+            // A first clone: with the newest commits of the canonical branches all below them is here, in one
+            // fetch. Proposals come after that, as the few objects that they add.
+            // What nobody has keeps nothing back: then what is below it.
+            let newest: Vec<ObjectId> = self.state.newest(&self.fetches.nowhere());
+            let lacking: Vec<ObjectId> = newest.into_iter().filter(|commit| !self.held.contains(commit)).collect();
+            if !lacking.is_empty() {
+                for commit in lacking {
+                    self.fetches.want(commit, self.me);
+                }
+                return;
+            }
+        }
+        let mut wants: Vec<(ObjectId, PeerId)> = Vec::new();
+        for proposal in self.state.proposals().filter(|proposal| proposal.state == ProposalState::Open) {
+            wants.push((proposal.last.tip, proposal.last.peer));
+        }
+        for landing in self.state.unsettled().into_iter().filter(|landing| self.landing.lacks(&landing.lid)) {
+            let revision = landing.revision.and_then(|revision| self.state.revision(&revision));
+            wants.push((landing.content.tip, revision.map_or(self.me, |revision| revision.peer)));
+        }
+        for (tip, peer) in wants {
+            // What this very clone published is here, or nowhere.
+            if !self.held.contains(&tip) && (peer != self.me || !self.is_mine(&tip)) {
+                self.fetches.want(tip, peer);
+            }
+        }
+    }
+
+    /// A repository that joined with its history may contain the canonical commits already.
+    fn check_haves(&mut self) {
+        if std::mem::replace(&mut self.haves_checked, true) || self.held.is_empty() {
+            return;
+        }
+        let newest = self.state.newest(&BTreeSet::new());
+        let contained = |commit: &ObjectId| {
+            let in_held = |held: &ObjectId| self.repo.is_ancestor(*commit, *held).unwrap_or(false);
+            self.repo.has(commit) && self.held.iter().any(in_held)
+        };
+        let here: Vec<ObjectId> = newest.into_iter().filter(contained).collect();
+        self.hold(&here);
+    }
+
+    /// Was this commit published by this very clone?
+    fn is_mine(&self, tip: &ObjectId) -> bool {
+        self.state.proposals().any(|proposal| {
+            proposal.last.peer == self.me && proposal.revisions.iter().any(|revision| revision.tip == *tip)
+        })
+    }
+
+    pub(super) fn drive_fetches(&mut self, now: Millis) {
+        for fetch in self.fetches.next(now) {
+            let Some(session) = self.sessions.get(&fetch.from) else {
+                self.fetches.failed(now, &fetch);
+                continue;
+            };
+            tracing::debug!(from = %fetch.from.short(), tips = ?fetch.tips, "fetching objects");
+            let request = FetchRequest { want: fetch.tips.clone(), have: self.haves() };
+            let job = FetchJob {
+                connection: session.connection.clone(),
+                repo: self.repo.clone(),
+                request,
+                progress: self.progress.clone(),
+            };
+            let wake = self.wake.clone();
+            tokio::spawn(async move {
+                let outcome = job.run().await;
+                let _ = wake.send(Wake::Fetched(Box::new(Fetched { fetch, outcome }))).await;
+            });
+        }
+    }
+
+    /// Commits from which others may leave off: what is canonical, and what is open.
+    fn haves(&self) -> Vec<ObjectId> {
+        let mut haves: Vec<ObjectId> = Vec::new();
+        for (branch, first) in self.state.canonical() {
+            haves.extend(self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits()));
+            haves.extend(self.moves.tracking.get(branch).map(|(commit, _)| *commit));
+            haves.push(*first);
+        }
+        for proposal in self.state.proposals().filter(|proposal| proposal.state == ProposalState::Open) {
+            haves.extend(proposal.revisions.iter().rev().take(2).map(|revision| revision.tip));
+        }
+        haves.retain(|commit| self.held.contains(commit));
+        if haves.is_empty() {
+            // It joined with a history of its own.
+            haves.extend(self.held.iter().take(limits::FETCH_TIPS));
+        }
+        haves.sort_unstable();
+        haves.dedup();
+        haves.truncate(limits::FETCH_TIPS);
+        haves
+    }
+
+    pub(super) fn fetched(&mut self, now: Millis, fetched: Fetched) {
+        let Fetched { fetch, outcome } = fetched;
+        match outcome {
+            Ok(adopted) => {
+                // Git's own housekeeping leaves the pack alone until refs hold its objects.
+                self.landing.adopted.push(adopted);
+                self.hold(&fetch.tips);
+                self.landing.objects_came();
+                self.landing.refs_wanted = true;
+                self.wants_stale = true;
+            }
+            Err(FetchFailure::Elsewhere(why)) => {
+                tracing::debug!(from = %fetch.from.short(), why, "objects did not come");
+                self.fetches.failed(now, &fetch);
+                self.wants_stale = true;
+            }
+            Err(FetchFailure::Refused(why)) => {
+                self.fetches.failed(now, &fetch);
+                let who = self.peer_name(&fetch.from);
+                if why.is_peers_fault() {
+                    let refusal = Refusal::plain("objects", format!("objects from {who} were refused: {why}"));
+                    self.problem(&refusal);
+                    self.drop_peer(now, fetch.from, &format!("its pack was refused: {why}"));
+                } else {
+                    let refusal = Refusal::new("objects", format!("objects cannot be stored: {why}"), "df -h .");
+                    self.problem(&refusal);
+                }
+            }
+        }
+    }
+
+    /// Serves what this node published or verified, to members only.
+    pub(super) fn serve(&mut self, serve: Serve) {
+        let Serve { peer, session, request, mut send } = serve;
+        let Some(current) = self.sessions.get(&peer).filter(|current| current.id == session) else { return };
+        let member = self.state.member_of_identity(&current.hello.certificate.identity);
+        let request = match request {
+            Ok(request) => request,
+            Err(why) => {
+                let now = super::clock::now();
+                return self.drop_peer(now, peer, &why);
+            }
+        };
+        let serves = |commit: &ObjectId| self.held.contains(commit) || self.is_canonical(commit);
+        // While the log is on its way to a new clone it does not know its members, and must not leave them for asking.
+        let reply = if member.is_none() || !request.want.iter().all(serves) {
+            FetchReply::NotHere
+        } else if self.serving.values().sum::<usize>() >= limits::SERVED_STREAMS
+            || self.serving.get(&peer).is_some_and(|to_it| *to_it >= limits::SERVED_TO_ONE)
+        {
+            FetchReply::Busy
+        } else {
+            FetchReply::Pack
+        };
+        if reply != FetchReply::Pack {
+            tokio::spawn(async move {
+                let _ = send.write_frame(&reply.encode()).await;
+                let _ = send.finish().await;
+            });
+            return;
+        }
+        *self.serving.entry(peer).or_default() += 1;
+        let (repo, wake) = (self.repo.clone(), self.wake.clone());
+        tokio::spawn(async move {
+            if let Err(why) = serve_pack(repo, request, send).await {
+                tracing::info!(peer = %peer.short(), why, "serving objects ended early");
+            }
+            let _ = wake.send(Wake::Served(peer)).await;
+        });
+    }
+
+    /// Commits that a neighbour may want and can have here, told when its session begins.
+    pub(super) fn served_now(&self) -> Vec<ObjectId> {
+        let mut served: Vec<ObjectId> = self.state.newest(&BTreeSet::new());
+        let open = self.state.proposals().filter(|proposal| proposal.state == ProposalState::Open);
+        served.extend(open.map(|proposal| proposal.last.tip));
+        served.retain(|commit| self.held.contains(commit));
+        served
+    }
+
+    /// A stream that served objects is done.
+    pub(super) fn served(&mut self, peer: &PeerId) {
+        if let Some(to_it) = self.serving.get_mut(peer) {
+            *to_it -= 1;
+            if *to_it == 0 {
+                self.serving.remove(peer);
+            }
+        }
+    }
+
+    /// The commit of a head of a canonical branch, with all its objects here.
+    fn is_canonical(&self, commit: &ObjectId) -> bool {
+        self.moves.tracking.values().any(|(at, _)| at == commit)
+    }
+}
+
+async fn serve_pack(repo: Repository, request: FetchRequest, mut send: SendStream) -> Result<(), String> {
+    send.write_frame(&FetchReply::Pack.encode()).await.map_err(|error| error.to_string())?;
+    let mut body = BodyWriter::new(send);
+    let mut out = body.blocking();
+    let pack = tokio::task::spawn_blocking(move || {
+        let stop = AtomicBool::new(false);
+        let result = repo.write_pack(&request.want, &request.have, &mut out, &stop);
+        match result {
+            Ok(_) => out.finish().map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    });
+    let sent = body.run().await.map_err(|error| error.to_string());
+    pack.await.map_err(|error| error.to_string())??;
+    sent
+}
+
+/// One fetch.
+struct FetchJob {
+    connection: Connection,
+    repo: Repository,
+    request: FetchRequest,
+    progress: watch::Sender<Progress>,
+}
+
+impl FetchJob {
+    async fn run(self) -> Result<Adopted, FetchFailure> {
+        let elsewhere = |error: &dyn std::fmt::Display| FetchFailure::Elsewhere(error.to_string());
+        let (mut send, mut recv): (SendStream, RecvStream) =
+            self.connection.open_bi().await.map_err(|error| elsewhere(&error))?;
+        send.write_frame(&self.request.encode()).await.map_err(|error| elsewhere(&error))?;
+        let reply = tokio::time::timeout(limits::BODY_STALLED, recv.read_frame(limits::STRANGER_FRAME_BYTES)).await;
+        let reply = reply.map_err(|_| elsewhere(&"it does not answer"))?.map_err(|error| elsewhere(&error))?;
+        match FetchReply::decode(&reply.unwrap_or_default()).map_err(|error| elsewhere(&error))? {
+            FetchReply::Pack => {}
+            FetchReply::NotHere => return Err(FetchFailure::Elsewhere("it has not got them".to_owned())),
+            FetchReply::Busy => return Err(FetchFailure::Elsewhere("it serves too many at once".to_owned())),
+        }
+        let mut body = BodyReader::new(recv);
+        let mut input = body.blocking();
+        let (repo, request, progress) = (self.repo, self.request, self.progress);
+        let receive = tokio::task::spawn_blocking(move || -> Result<Adopted, PackRefused> {
+            let stop = AtomicBool::new(false);
+            let report = |at: crate::git::PackProgress| {
+                progress.send_replace(Progress {
+                    step: "objects".to_owned(),
+                    done: at.objects_done,
+                    total: at.objects_total,
+                    bytes: at.bytes,
+                });
+            };
+            let limits = crate::git::PackLimits::default();
+            let quarantined: Quarantined =
+                repo.receive_pack(&mut input, &request.want, &request.have, &limits, &report, &stop)?;
+            quarantined.adopt()
+        });
+        let read = body.run().await;
+        match receive.await {
+            Ok(Ok(adopted)) => Ok(adopted),
+            // A stream that broke off is nobody's bad pack.
+            Ok(Err(why)) => match read {
+                Err(error) => Err(FetchFailure::Elsewhere(error.to_string())),
+                Ok(()) => Err(FetchFailure::Refused(why)),
+            },
+            Err(error) => Err(elsewhere(&error)),
+        }
+    }
+}
+
+/// Runs a job of the repository beside the loop.
+pub(super) fn with_repo<T: Send + 'static>(
+    core: &Core,
+    job: impl FnOnce(&Repository) -> T + Send + 'static,
+    then: impl FnOnce(T) -> Wake + Send + 'static,
+) {
+    let repo = core.repo.clone();
+    run::work(&core.wake, move || job(&repo), then);
+}

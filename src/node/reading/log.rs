@@ -1,0 +1,173 @@
+//! `log`: events in time order, each with the fields of its kind and a sentence.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value, json};
+
+use crate::api::{LogLine, Refusal, Reply};
+use crate::eventlog::{Event, Kind, Payload};
+use crate::hlc::Hlc;
+use crate::id::PeerId;
+use crate::node::clock::rfc3339;
+use crate::node::settings::clip;
+use crate::node::snapshot::Snapshot;
+
+impl Snapshot {
+    pub(super) fn log(
+        &self,
+        since: Option<u64>,
+        until: Option<u64>,
+        author: Option<&str>,
+        kind: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Vec<Reply>, Refusal> {
+        let kind = kind.map(|name| {
+            Kind::from_name(name).ok_or_else(|| {
+                let kinds = "genesis, certificate, grant, invite, propose, approve, reject, withdraw, land";
+                let message = format!("there is no kind '{}': {kinds}", clip(name));
+                Refusal::new("usage", message, "lansync log --kind land")
+            })
+        });
+        let kind = kind.transpose()?;
+        let authors = author.map(|author| self.authors(author)).transpose()?;
+        let range = Hlc::new(since.unwrap_or(0), 0)..until.map_or(Hlc::from_bits(u64::MAX), |at| Hlc::new(at, 0));
+        let limit = limit.unwrap_or(usize::MAX);
+        let mut lines: VecDeque<LogLine> = VecDeque::new();
+        let read = self.store.in_time(range, |event| {
+            let fits = kind.is_none_or(|kind| event.body().kind == kind)
+                && authors.as_ref().is_none_or(|authors| authors.contains(&event.body().author))
+                && self.state.holds(&event.id());
+            if fits && limit > 0 {
+                if lines.len() == limit {
+                    lines.pop_front();
+                }
+                lines.push_back(self.line(&event));
+            }
+            true
+        });
+        read.map_err(|error| crate::node::refusals::store(&error))?;
+        let mut replies = Vec::with_capacity(lines.len() + 1);
+        for line in lines {
+            let value = serde_json::to_value(line).map_err(|error| Refusal::plain("failed", error.to_string()))?;
+            replies.push(Reply::Line { value });
+        }
+        replies.push(Reply::Done { value: Value::Null });
+        Ok(replies)
+    }
+
+    /// The feeds of a member's handle, or of a peer's id prefix.
+    fn authors(&self, text: &str) -> Result<Vec<PeerId>, Refusal> {
+        if let Some(member) = self.state.member_named(text) {
+            return Ok(member.peers);
+        }
+        let found: Vec<PeerId> = self
+            .state
+            .feeds()
+            .filter(|feed| text.len() >= 4 && feed.to_string().starts_with(&text.to_ascii_lowercase()))
+            .copied()
+            .collect();
+        if found.is_empty() {
+            let message = format!("there is no member or peer '{}'", clip(text));
+            return Err(Refusal::new("unknown-member", message, "lansync members"));
+        }
+        Ok(found)
+    }
+
+    fn line(&self, event: &Event) -> LogLine {
+        let body = event.body();
+        let member = self.state.member_of_feed(&body.author);
+        let member = member.map_or_else(|| body.author.short(), |member| self.state.handle(&member));
+        let (fields, text) = self.explain(event, &member);
+        LogLine {
+            id: event.id().to_string(),
+            author: body.author.to_string(),
+            member,
+            seq: body.seq,
+            at: rfc3339(body.hlc.millis()),
+            hlc: body.hlc.bits(),
+            kind: body.kind.name().map_or_else(|| format!("kind-{}", body.kind.0), str::to_owned),
+            void: self.state.void(&event.id()).map(|why| json!({"code": why.code(), "by": null})),
+            text,
+            fields,
+        }
+    }
+
+    fn revision_name(&self, id: &crate::id::EventId) -> String {
+        let named = self.state.revision(id);
+        named.map_or_else(|| id.short(), |one| format!("{}/{}", self.state.handle(&one.member), one.branch))
+    }
+
+    fn explain(&self, event: &Event, who: &str) -> (Map<String, Value>, String) {
+        let (fields, text) = match event.payload() {
+            Payload::Genesis(genesis) => {
+                let name = clip(&genesis.name);
+                (json!({"name": name, "rules": genesis.rules}), format!("{who} began {name}"))
+            }
+            Payload::Certify(certify) => {
+                (json!({"identity": certify.certificate.identity.to_string()}), format!("a clone of {who} began"))
+            }
+            Payload::Grant(grant) => {
+                let role = grant.role.name();
+                let handle = self.state.handle(&grant.member);
+                (json!({"granted": handle, "role": role}), format!("{who} let {handle} in as {role}"))
+            }
+            Payload::Invite(invite) => (
+                json!({"role": invite.role.name(), "uses": invite.uses, "expires_at": rfc3339(invite.expires)}),
+                format!("{who} made a ticket for a {}", invite.role.name()),
+            ),
+            Payload::Propose(propose) => {
+                let title = clip(&propose.title);
+                (
+                    json!({
+                        "branch": propose.branch.as_str(), "target": propose.target.as_str(),
+                        "tip": propose.tip.to_string(), "title": title,
+                    }),
+                    format!("{who} offered {who}/{} {} \"{title}\"", propose.branch, propose.tip.short()),
+                )
+            }
+            Payload::Approve(approve) => {
+                let name = self.revision_name(&approve.revision);
+                let said = clip(&approve.message);
+                let quote = if said.is_empty() { String::new() } else { format!(": {said}") };
+                (
+                    json!({
+                        "proposal": name, "revision": approve.revision.to_string(),
+                        "commit": approve.commit.to_string(), "message": said,
+                    }),
+                    format!("{who} approved {name} at {}{quote}", approve.commit.short()),
+                )
+            }
+            Payload::Reject(reject) => {
+                let name = self.revision_name(&reject.revision);
+                let why = clip(&reject.reason);
+                let because = if why.is_empty() { String::new() } else { format!(": {why}") };
+                (json!({"proposal": name, "reason": why}), format!("{who} rejected {name}{because}"))
+            }
+            Payload::Withdraw(withdraw) => {
+                let name = self.revision_name(&withdraw.revision);
+                (json!({"proposal": name}), format!("{who} took {name} back"))
+            }
+            Payload::Land(land) => {
+                let what = match &land.revision {
+                    Some(revision) => format!("{} landed", self.revision_name(revision)),
+                    None => format!("{} heads were joined", land.heads.len()),
+                };
+                let lid = land.content().lid(&self.state.project());
+                (
+                    json!({
+                        "branch": land.branch.as_str(), "tip": land.tip.to_string(), "new": land.new.to_string(),
+                        "landing": lid.to_string(), "join": land.is_join(),
+                    }),
+                    format!("{what} on {}, {}", land.branch, land.new.short()),
+                )
+            }
+            Payload::Unknown(kind, _) => {
+                let critical = kind.is_critical();
+                let text = format!("something that needs a newer lansync (kind {})", kind.0);
+                (json!({"critical": critical}), text)
+            }
+        };
+        let Value::Object(fields) = fields else { return (Map::new(), text) };
+        (fields, text)
+    }
+}

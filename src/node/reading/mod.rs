@@ -1,0 +1,35 @@
+//! Reading: what a snapshot says, as the values that commands print. The same with and without a service.
+
+mod log;
+mod people;
+mod proposals;
+mod status;
+
+use super::snapshot::Snapshot;
+use crate::api::{Refusal, Reply, Request, View};
+
+pub(super) use proposals::{find_proposal, one_proposal};
+
+fn done<T: serde::Serialize>(value: &T) -> Result<Vec<Reply>, Refusal> {
+    let value = serde_json::to_value(value).map_err(|error| Refusal::plain("failed", error.to_string()))?;
+    Ok(vec![Reply::Done { value }])
+}
+
+/// Answers a request that only reads.
+pub(super) fn answer(snapshot: &Snapshot, request: &Request) -> Result<Vec<Reply>, Refusal> {
+    match request {
+        Request::Status => done(&snapshot.status()),
+        Request::Watch => done(&View { status: snapshot.status(), notices: snapshot.notices.clone() }),
+        Request::List { all } => done(&snapshot.proposals(*all)),
+        Request::Inbox => done(&snapshot.inbox()),
+        Request::Show { proposal } => done(&snapshot.show(proposal)?),
+        Request::Log { since, until, author, kind, limit, follow: _ } => {
+            snapshot.log(*since, *until, author.as_deref(), kind.as_deref(), *limit)
+        }
+        Request::Members => done(&snapshot.members()),
+        Request::Peers => done(&snapshot.peers()),
+        Request::Whoami => done(&snapshot.whoami()),
+        Request::Doctor => done(&snapshot.doctor()),
+        _ => Err(Refusal::new("not-running", "this needs the repository to be shared", "lansync up")),
+    }
+}

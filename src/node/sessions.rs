@@ -1,0 +1,591 @@
+//! Connections and sessions: dial who is known, say hello, keep one session for each peer.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::core::Core;
+use super::run::Wake;
+use crate::approval::Rejected;
+use crate::codec;
+use crate::discovery;
+use crate::eventlog::store::Note;
+use crate::eventlog::{Event, Malformed};
+use crate::hlc::Millis;
+use crate::id::PeerId;
+use crate::limits;
+use crate::quic::{CloseCode, Connection, FrameError, RecvStream, SendStream, keep_dialled_by_lower};
+use crate::sync::{Hello, Input, JoinMessage, Message, Output, VERSION};
+
+/// A peer that may be dialled.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    pub(super) addrs: Vec<SocketAddr>,
+    pub(super) last_seen: Option<Millis>,
+    /// The last own event that it was known to hold.
+    pub(super) durable: Option<u64>,
+    dialling: bool,
+    next_dial: Option<Millis>,
+    wait: Millis,
+}
+
+/// What is remembered of a peer over a restart.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    addrs: Vec<String>,
+    last_seen: Option<Millis>,
+    durable: Option<u64>,
+}
+
+/// What to remember of a peer whose address is known and nothing else.
+pub(crate) fn remembered_peer(addrs: &[SocketAddr]) -> Remembered {
+    Remembered { addrs: addrs.iter().map(ToString::to_string).collect(), last_seen: None, durable: None }
+}
+
+impl Known {
+    pub(super) fn recall(bytes: &[u8]) -> Option<Self> {
+        let Remembered { addrs, last_seen, durable } = codec::decode(bytes, limits::EVENT_BYTES).ok()?;
+        let addrs = addrs.iter().filter_map(|addr| addr.parse().ok()).collect();
+        Some(Self { addrs, last_seen, durable, next_dial: Some(0), ..Self::default() })
+    }
+}
+
+/// One session.
+pub(super) struct Session {
+    pub(super) id: u64,
+    pub(super) connection: Connection,
+    pub(super) hello: Hello,
+    began: Millis,
+    out: mpsc::Sender<(Vec<u8>, bool)>,
+    /// Its clock, or that of somebody whose events it sends, was complained of.
+    clock_told: bool,
+}
+
+/// Messages that wait for a neighbour to take them. What is long is sent only when what came before has left, so
+/// that only one who reads nothing has this many.
+const OUTBOX: usize = 1_024;
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SessionEnd {
+    why: String,
+    /// It said goodbye, or another connection took over.
+    orderly: bool,
+}
+
+/// A connection on which the first frame was read.
+pub(super) struct Arrival {
+    pub(super) connection: Connection,
+    pub(super) first: Vec<u8>,
+    pub(super) send: SendStream,
+    pub(super) recv: RecvStream,
+}
+
+impl Core {
+    /// A peer of this project is at these addresses.
+    pub(super) fn seen(&mut self, peer: PeerId, addrs: Vec<SocketAddr>) {
+        if peer == self.me {
+            return;
+        }
+        let known = self.known.entry(peer).or_default();
+        for addr in addrs {
+            known.addrs.retain(|old| *old != addr);
+            known.addrs.insert(0, addr);
+        }
+        known.addrs.truncate(8);
+        known.wait = 0;
+        if !self.sessions.contains_key(&peer) {
+            // Both see each other at once; the lower key dials first.
+            let now = super::clock::now();
+            known.next_dial = Some(if self.me < peer { now } else { now + 150 });
+        }
+    }
+
+    /// Dials those whose time has come.
+    pub(super) fn drive_dials(&mut self, now: Millis) {
+        if self.sessions.len() >= limits::NEIGHBOURS {
+            return;
+        }
+        let due: Vec<PeerId> = self
+            .known
+            .iter()
+            .filter(|(peer, known)| {
+                !known.dialling
+                    && !self.sessions.contains_key(*peer)
+                    && known.next_dial.is_some_and(|at| at <= now)
+                    && !known.addrs.is_empty()
+            })
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in due {
+            let Some(known) = self.known.get_mut(&peer) else { continue };
+            known.dialling = true;
+            known.next_dial = None;
+            let addrs = known.addrs.clone();
+            self.dial(Some(peer), addrs);
+        }
+    }
+
+    pub(super) fn next_dial(&self) -> Option<Millis> {
+        if self.sessions.len() >= limits::NEIGHBOURS {
+            return None;
+        }
+        let waiting = |(peer, known): (&PeerId, &Known)| {
+            let waits = !known.dialling && !known.addrs.is_empty() && !self.sessions.contains_key(peer);
+            known.next_dial.filter(|_| waits)
+        };
+        self.known.iter().filter_map(waiting).min()
+    }
+
+    /// Dials addresses and says hello. With `peer` only that peer will do, else any of this project.
+    pub(super) fn dial(&self, peer: Option<PeerId>, addrs: Vec<SocketAddr>) {
+        let (endpoint, feed, wake) = (self.endpoint.clone(), self.feed.clone(), self.wake.clone());
+        let target = peer.unwrap_or(discovery::ANY_PEER);
+        let mut nonce = [0; 8];
+        if getrandom::fill(&mut nonce).is_err() {
+            return;
+        }
+        let name = discovery::member_name(&self.discovery_key, &target, nonce);
+        let hello = self.hello().encode();
+        tokio::spawn(async move {
+            let met = async {
+                let connection = endpoint.dial(&feed, peer, &name, &addrs).await.map_err(|e| e.to_string())?;
+                let greeting = async {
+                    let (mut send, mut recv) = connection.open_bi().await.map_err(|e| e.to_string())?;
+                    send.write_frame(&hello).await.map_err(|e| e.to_string())?;
+                    let first = recv.read_frame(limits::STRANGER_FRAME_BYTES).await.map_err(|e| e.to_string())?;
+                    let first = first.ok_or_else(|| "it ended the connection".to_owned())?;
+                    Ok::<_, String>((first, send, recv))
+                };
+                let greeting = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, greeting).await;
+                let (first, send, recv) = match greeting {
+                    Ok(Ok(greeting)) => greeting,
+                    Ok(Err(why)) => return Err(connection.close_reason().map_or(why, |closed| closed.why)),
+                    Err(_) => return Err("it did not answer the hello in time".to_owned()),
+                };
+                Ok(Arrival { connection, first, send, recv })
+            };
+            let wakes = match met.await {
+                Ok(arrival) => Wake::Greeted(Box::new(arrival)),
+                Err(why) => Wake::NotReached { dialled: peer, addrs, why },
+            };
+            let _ = wake.send(wakes).await;
+        });
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            version: VERSION,
+            features: 0,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            clock: super::clock::now(),
+            certificate: self.certificate,
+            digest: self.sync.digest(),
+        }
+    }
+
+    pub(super) fn not_reached(&mut self, now: Millis, peer: Option<PeerId>, addrs: &[SocketAddr], why: &str) {
+        tracing::debug!(?peer, ?addrs, why, "not reached");
+        self.connects.retain_mut(|connect| connect.not_reached(addrs, why));
+        if let Some(known) = peer.and_then(|peer| self.known.get_mut(&peer)) {
+            known.dialling = false;
+            let (least, most) = (millis(limits::REDIAL_MIN), millis(limits::REDIAL_MAX));
+            known.wait = (known.wait * 2).clamp(least, most);
+            known.next_dial = Some(now + known.wait);
+        }
+    }
+
+    /// A connection under this node's name: read its first frame beside the loop.
+    pub(super) fn arrived(&mut self, connection: Connection) {
+        let wake = self.wake.clone();
+        tokio::spawn(async move {
+            let first = async {
+                let (send, mut recv) = connection.accept_bi().await?;
+                let first = recv.read_frame(limits::STRANGER_FRAME_BYTES).await?;
+                Ok::<_, FrameError>(first.map(|first| (first, send, recv)))
+            };
+            match tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, first).await {
+                Ok(Ok(Some((first, send, recv)))) => {
+                    let _ = wake.send(Wake::Greeted(Box::new(Arrival { connection, first, send, recv }))).await;
+                }
+                Ok(Ok(None)) => connection.close(CloseCode::Protocol, "it said nothing"),
+                Ok(Err(error @ FrameError::TooLarge { .. })) => {
+                    connection.close(CloseCode::TooLarge, &error.to_string());
+                }
+                Ok(Err(error)) => connection.close(CloseCode::Protocol, &error.to_string()),
+                Err(_) => connection.close(CloseCode::TooLate, "no hello in time"),
+            }
+        });
+    }
+
+    /// The first frame is here: a member's hello, or a stranger who asks to join.
+    pub(super) fn greeted(&mut self, now: Millis, arrival: Arrival) {
+        if !arrival.connection.dialled() && JoinMessage::decode(&arrival.first).is_ok() {
+            return self.asked_to_join(now, arrival);
+        }
+        let Arrival { connection, first, send, recv } = arrival;
+        let peer = connection.peer();
+        let dialled = connection.dialled();
+        if dialled && let Some(known) = self.known.get_mut(&peer) {
+            known.dialling = false;
+        }
+        let refused = |code, why: &str| {
+            tracing::info!(peer = %peer.short(), why, "connection closed");
+            connection.close(code, why);
+        };
+        let Ok(hello) = Hello::decode(&first) else { return refused(CloseCode::Protocol, "not a hello") };
+        if hello.certificate.verify(&self.state.project(), &peer).is_err() {
+            return refused(CloseCode::NotAMember, "its certificate does not hold");
+        }
+        // Before the log is here nobody is known to be a member, and we dialled who let us in.
+        let joining = dialled && self.state.genesis().is_none();
+        if self.state.member_of_identity(&hello.certificate.identity).is_none() && !joining {
+            if let Some(known) = self.known.get_mut(&peer).filter(|_| dialled) {
+                known.wait = (known.wait * 2).clamp(millis(limits::REDIAL_MIN), millis(limits::REDIAL_MAX));
+                known.next_dial = Some(now + known.wait);
+            }
+            return refused(CloseCode::NotAMember, "it is not a member");
+        }
+        if peer == self.me {
+            return refused(CloseCode::Duplicate, "it has this clone's key");
+        }
+        if let Some(old) = self.sessions.get(&peer) {
+            // Only two that dial each other at once choose. Later a new one says that the peer has lost the old one:
+            // it was killed and runs again, say.
+            let at_once = now.saturating_sub(old.began) < millis(limits::HANDSHAKE_TIMEOUT);
+            let same_way = old.connection.dialled() == dialled;
+            let keep_new = !at_once || same_way || keep_dialled_by_lower(&self.me, &peer, dialled);
+            if !keep_new {
+                return refused(CloseCode::Duplicate, "another connection is used");
+            }
+            old.connection.close(CloseCode::Duplicate, "another connection is used");
+            self.end_session(now, peer, true);
+        }
+        let of_one = |session: &&Session| session.hello.certificate.identity == hello.certificate.identity;
+        if self.sessions.values().filter(of_one).count() >= limits::NEIGHBOURS_OF_ONE {
+            return refused(CloseCode::Busy, "too many clones of one member");
+        }
+        if self.log_lost.is_some() {
+            return refused(CloseCode::Busy, "its log cannot be written now");
+        }
+        if self.sessions.len() >= limits::NEIGHBOURS {
+            return refused(CloseCode::Busy, "too many neighbours");
+        }
+        connection.admit();
+        let answer = (!dialled).then(|| self.hello().encode());
+        self.begin_session(now, connection, hello, send, answer, recv);
+    }
+
+    fn begin_session(
+        &mut self,
+        now: Millis,
+        connection: Connection,
+        hello: Hello,
+        send: SendStream,
+        answer: Option<Vec<u8>>,
+        recv: RecvStream,
+    ) {
+        let peer = connection.peer();
+        self.next_session += 1;
+        let id = self.next_session;
+        let (out, outbox) = mpsc::channel(OUTBOX);
+        if let Some(answer) = answer {
+            // It is empty.
+            let _ = out.try_send((answer, false));
+        }
+        tokio::spawn(write_session(self.wake.clone(), peer, id, send, outbox));
+        tokio::spawn(read_session(self.wake.clone(), peer, id, connection.clone(), recv));
+        tokio::spawn(super::objects::accept_fetches(self.wake.clone(), peer, id, connection.clone()));
+        let known = self.known.entry(peer).or_default();
+        known.last_seen = Some(now);
+        known.wait = 0;
+        let addr = connection.remote_addr();
+        if connection.dialled() {
+            known.addrs.retain(|old| *old != addr);
+            known.addrs.insert(0, addr);
+            known.addrs.truncate(8);
+        }
+        self.connects.retain_mut(|connect| connect.reached(addr));
+        let digest = hello.digest;
+        self.sessions.insert(peer, Session { id, connection, hello, began: now, out, clock_told: false });
+        self.fetches.peer_up(peer);
+        self.sync.handle(now, Input::PeerUp { peer, digest });
+        let served = self.served_now();
+        self.say_served_to(peer, &served);
+        let who = self.peer_name(&peer);
+        self.store_peers();
+        // While joining nobody has a name yet.
+        if self.state.genesis().is_some() {
+            self.notice("peer-up", Some(who.clone()), None, None, format!("{who} is here"));
+        }
+    }
+
+    /// The handle of a peer's member, or the start of its key.
+    pub(super) fn peer_name(&self, peer: &PeerId) -> String {
+        let certified = || self.sessions.get(peer).map(|session| session.hello.certificate.identity);
+        let member = self.state.member_of_feed(peer).or_else(|| self.state.member_of_identity(&certified()?));
+        member.map_or_else(|| peer.short(), |member| self.state.handle(&member))
+    }
+
+    fn is_current(&self, peer: &PeerId, session: u64) -> bool {
+        self.sessions.get(peer).is_some_and(|current| current.id == session)
+    }
+
+    pub(super) fn said(&mut self, now: Millis, peer: PeerId, session: u64, message: Message) {
+        if self.is_current(&peer, session) {
+            self.sync.handle(now, Input::Received { peer, message });
+            let durable = self.sync.durable_at(&peer, &self.me);
+            if let Some(known) = self.known.get_mut(&peer) {
+                known.durable = durable.max(known.durable);
+            }
+        }
+    }
+
+    pub(super) fn flushed(&mut self, now: Millis, peer: PeerId, session: u64) {
+        if self.is_current(&peer, session) {
+            self.sync.handle(now, Input::Flushed(peer));
+        }
+    }
+
+    /// Checks events against the log and takes them in; they are durable and forwarded soon after.
+    pub(super) fn sent(
+        &mut self,
+        now: Millis,
+        peer: PeerId,
+        session: u64,
+        events: Vec<Event>,
+        malformed: Option<Malformed>,
+    ) {
+        if !self.is_current(&peer, session) {
+            return;
+        }
+        if self.log_lost.is_some() {
+            return;
+        }
+        // What was looked at and is in the log, or soon will be. Of anything else it can say what it likes.
+        let mut heads = Vec::with_capacity(events.len());
+        let horizon = now.saturating_add(millis(limits::CLOCK_DRIFT));
+        for event in events {
+            if event.body().hlc.millis() > horizon {
+                // Held: as if it had not been received yet. What depends on it would not fit either.
+                let until = event.body().hlc.millis() - millis(limits::CLOCK_DRIFT);
+                self.say_clock(&peer, &event.body().author);
+                self.sync.handle(now, Input::Told { peer, heads });
+                self.sync.handle(now, Input::Held { peer, until });
+                return;
+            }
+            let head = (event.body().author, event.body().seq);
+            match self.state.check(&event) {
+                Ok(true) => self.take_in(event),
+                Ok(false) => {}
+                Err(why) => return self.misbehaved(now, peer, &event, why),
+            }
+            heads.push(head);
+        }
+        self.sync.handle(now, Input::Told { peer, heads });
+        if let Some(why) = malformed {
+            self.drop_peer(now, peer, &format!("it sent what is no event: {why}"));
+        }
+    }
+
+    /// Once for each session: it may go on sending such events.
+    fn say_clock(&mut self, peer: &PeerId, author: &PeerId) {
+        let Some(session) = self.sessions.get_mut(peer) else { return };
+        if !std::mem::replace(&mut session.clock_told, true) {
+            let who = self.peer_name(author);
+            let text = format!("an event of {who} is ahead of this machine's clock and waits; check both clocks");
+            self.notice("clock", Some(who), None, None, text);
+        }
+    }
+
+    fn misbehaved(&mut self, now: Millis, peer: PeerId, event: &Event, why: Rejected) {
+        let author = self.peer_name(&event.body().author);
+        if why == Rejected::Forked {
+            let text =
+                format!("two events of one number in a feed of {author}: its key was copied, the second is not taken");
+            self.notice("copied-key", Some(author.clone()), None, None, text);
+        }
+        self.drop_peer(now, peer, &format!("it sent an event of {author} that was rejected: {why}"));
+    }
+
+    /// Ends a session for a peer's mistake, with the reason on both sides.
+    pub(super) fn drop_peer(&mut self, now: Millis, peer: PeerId, why: &str) {
+        tracing::warn!(peer = %peer.short(), why, "session ended for a mistake");
+        if let Some(session) = self.sessions.get(&peer) {
+            session.connection.close(CloseCode::Protocol, why);
+        }
+        self.end_session(now, peer, false);
+        if let Some(known) = self.known.get_mut(&peer) {
+            known.wait = millis(limits::REDIAL_MAX);
+            known.next_dial = Some(now + known.wait);
+        }
+    }
+
+    pub(super) fn ended(&mut self, now: Millis, peer: PeerId, session: u64, end: SessionEnd) {
+        if self.is_current(&peer, session) {
+            tracing::debug!(peer = %peer.short(), why = end.why, "session ended");
+            self.end_session(now, peer, end.orderly);
+        }
+    }
+
+    fn end_session(&mut self, now: Millis, peer: PeerId, orderly: bool) {
+        let who = self.peer_name(&peer);
+        if self.sessions.remove(&peer).is_none() {
+            return;
+        }
+        self.fetches.peer_down(&peer);
+        self.sync.handle(now, Input::PeerDown(peer));
+        let known = self.known.entry(peer).or_default();
+        known.last_seen = Some(now);
+        known.wait = 0;
+        known.next_dial = Some(now + millis(limits::REDIAL_MIN));
+        let text = if orderly { format!("{who} left") } else { format!("{who} is out of reach") };
+        self.notice("peer-down", Some(who), None, None, text);
+    }
+
+    /// Carries out what the sessions want done.
+    pub(super) fn drain(&mut self, now: Millis) {
+        while let Some(output) = self.sync.poll() {
+            match output {
+                Output::Send { peer, message, flush } => self.say(now, peer, message.encode(), flush),
+                Output::Load { peer, lacking } => {
+                    let store = self.store.clone();
+                    let job = move || store.lacking(&lacking, limits::BATCH_BYTES);
+                    super::run::work(&self.wake, job, move |events| Wake::Loaded { peer, events });
+                }
+                Output::Serves { peer, commits } => self.fetches.serves(peer, &commits),
+                Output::Drop { peer, why } => self.drop_peer(now, peer, why),
+            }
+        }
+    }
+
+    /// Tells all neighbours that the objects of these commits can be had here.
+    pub(super) fn say_served(&mut self, commits: &[crate::id::ObjectId]) {
+        let peers: Vec<PeerId> = self.sessions.keys().copied().collect();
+        for peer in peers {
+            self.say_served_to(peer, commits);
+        }
+    }
+
+    fn say_served_to(&mut self, peer: PeerId, commits: &[crate::id::ObjectId]) {
+        for part in commits.chunks(limits::FETCH_TIPS) {
+            self.say(super::clock::now(), peer, Message::Objects(part.to_vec()).encode(), false);
+        }
+    }
+
+    /// Puts a message into a neighbour's outbox. Who lets it overflow reads nothing, and is left.
+    fn say(&mut self, now: Millis, peer: PeerId, bytes: Vec<u8>, flush: bool) {
+        let Some(session) = self.sessions.get(&peer) else { return };
+        if let Err(mpsc::error::TrySendError::Full(_)) = session.out.try_send((bytes, flush)) {
+            self.drop_peer(now, peer, "it does not read what it is sent");
+        }
+    }
+
+    pub(super) fn remember_peers(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let row = |(peer, known): (&PeerId, &Known)| {
+            let addrs = known.addrs.iter().map(ToString::to_string).collect();
+            let row = Remembered { addrs, last_seen: known.last_seen, durable: known.durable };
+            (peer.0.to_vec(), Some(codec::encode(&row)))
+        };
+        self.known.iter().map(row).collect()
+    }
+
+    /// Writes down who is known and where, beside the loop.
+    pub(super) fn store_peers(&self) {
+        let (store, rows) = (self.store.clone(), self.remember_peers());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.remember(Note::Peers, &rows) {
+                tracing::warn!(%error, "peers could not be remembered");
+            }
+        });
+    }
+
+    /// All sessions as a reader shows them.
+    pub(super) fn session_infos(&self) -> BTreeMap<PeerId, super::snapshot::SessionInfo> {
+        let info = |(peer, session): (&PeerId, &Session)| {
+            let info = super::snapshot::SessionInfo {
+                addr: session.connection.remote_addr(),
+                rtt: session.connection.rtt(),
+                version: session.hello.program.clone(),
+                up_to_date: self.sync.up_to_date(peer),
+                identity: session.hello.certificate.identity,
+            };
+            (*peer, info)
+        };
+        self.sessions.iter().map(info).collect()
+    }
+}
+
+pub(super) fn millis(duration: std::time::Duration) -> Millis {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn write_session(
+    wake: mpsc::Sender<Wake>,
+    peer: PeerId,
+    session: u64,
+    mut send: SendStream,
+    mut outbox: mpsc::Receiver<(Vec<u8>, bool)>,
+) {
+    while let Some((bytes, flush)) = outbox.recv().await {
+        if send.write_frame(&bytes).await.is_err() {
+            // The reader notices the end and says why.
+            return;
+        }
+        if flush {
+            let _ = wake.send(Wake::Flushed { peer, session }).await;
+        }
+    }
+}
+
+async fn read_session(wake: mpsc::Sender<Wake>, peer: PeerId, session: u64, connection: Connection, recv: RecvStream) {
+    let mut recv = recv;
+    let end = loop {
+        let bytes = match recv.read_frame(limits::FRAME_BYTES).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break SessionEnd { why: "its control stream ended".to_owned(), orderly: true },
+            Err(error) => {
+                if let Some(closed) = connection.close_reason() {
+                    break SessionEnd { orderly: closed.code == Some(CloseCode::Bye), why: closed.why };
+                }
+                let code = match error {
+                    FrameError::TooLarge { .. } => CloseCode::TooLarge,
+                    _ => CloseCode::Protocol,
+                };
+                connection.close(code, &error.to_string());
+                break SessionEnd { orderly: false, why: error.to_string() };
+            }
+        };
+        let message = match Message::decode(&bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                connection.close(CloseCode::Protocol, &error.to_string());
+                break SessionEnd { why: error.to_string(), orderly: false };
+            }
+        };
+        let said = match message {
+            Message::Events(events) => {
+                // Signatures are checked here, beside the loop, in the order in which events came.
+                let check = move || {
+                    let mut checked = Vec::with_capacity(events.len());
+                    for bytes in &events {
+                        match Event::decode(bytes) {
+                            Ok(event) => checked.push(event),
+                            Err(malformed) => return (checked, Some(malformed)),
+                        }
+                    }
+                    (checked, None)
+                };
+                let Ok((events, malformed)) = tokio::task::spawn_blocking(check).await else { return };
+                Wake::Sent { peer, session, events, malformed }
+            }
+            message => Wake::Said { peer, session, message },
+        };
+        if wake.send(said).await.is_err() {
+            return;
+        }
+    };
+    let _ = wake.send(Wake::Ended { peer, session, end }).await;
+}

@@ -1,0 +1,272 @@
+//! Taking events in: checked and folded at once, durable soon after, told to anybody only then.
+//!
+//! Events that arrive while an append is under way go together in the next one.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use super::run::Wake;
+use crate::api::Refusal;
+use crate::approval::{Change, Pen};
+use crate::eventlog::store::{Note, Store, StoreError};
+use crate::eventlog::{Certify, Durable, Event, Extensions, Payload};
+use crate::hlc::Millis;
+use crate::id::{EventId, PeerId};
+use crate::limits;
+use crate::sync::Input;
+
+/// What is to happen once events are durable.
+pub(super) type After = Box<dyn FnOnce(&mut Core, Result<(), Refusal>) + Send>;
+
+/// Folded, not durable.
+#[derive(Default)]
+pub(super) struct Pending {
+    events: Vec<Event>,
+    told: Told,
+    /// What the append under way carries.
+    under_way: Told,
+}
+
+/// The log failed and is not open again yet.
+pub(super) struct LogLost {
+    /// Why, for those who ask meanwhile.
+    pub(super) why: Refusal,
+    /// When it is tried again.
+    pub(super) again: Millis,
+}
+
+/// Waits between the failures of an append and the next try, doubling from the first to the last. A single failure
+/// is followed by a try at once.
+const AGAIN: (Millis, Millis) = (1_000, 30_000);
+
+/// What others hear once it is durable.
+#[derive(Default)]
+struct Told {
+    changes: Vec<(EventId, Vec<Change>)>,
+    after: Vec<After>,
+}
+
+impl Pending {
+    /// Is this event folded and not known to be on disk?
+    pub(super) fn has(&self, id: &EventId) -> bool {
+        self.told.changes.iter().chain(&self.under_way.changes).any(|(event, _)| event == id)
+    }
+
+    pub(super) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+}
+
+impl Core {
+    /// Takes in an event that was checked.
+    pub(super) fn take_in(&mut self, event: Event) {
+        let changes = Arc::make_mut(&mut self.state).apply(&event);
+        self.pending.told.changes.push((event.id(), changes));
+        self.pending.events.push(event);
+    }
+
+    /// Writes own events, in order, each made by `write` with the pen; they are appended together.
+    ///
+    /// # Errors
+    /// Where this machine's clock is plainly wrong, or a text breaks a bound.
+    pub(super) fn write(
+        &mut self,
+        now: Millis,
+        payloads: impl FnOnce(&mut Writer<'_>) -> Result<(), Refusal>,
+    ) -> Result<Vec<EventId>, Refusal> {
+        if let Some(lost) = &self.log_lost {
+            return Err(lost.why.clone());
+        }
+        if now < limits::BUILD_MILLIS {
+            return Err(Refusal::new(
+                "clock",
+                "this machine's clock stands before lansync was built, so nothing is written",
+                "date",
+            ));
+        }
+        let pen = self.state.pen(&self.me);
+        let mut writer = Writer { core: self, pen, now, written: Vec::new() };
+        payloads(&mut writer)?;
+        let written = std::mem::take(&mut writer.written);
+        let ids = written.iter().map(Event::id).collect();
+        for event in written {
+            match self.state.check(&event) {
+                Ok(true) => self.take_in(event),
+                Ok(false) => {}
+                Err(why) => {
+                    return Err(Refusal::plain("failed", format!("the event to be written does not fit: {why}")));
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Has `after` run once all that was taken in so far is durable (or is known not to be).
+    pub(super) fn once_durable(&mut self, after: After) {
+        self.pending.told.after.push(after);
+    }
+
+    /// Appends what has gathered, unless an append is under way.
+    pub(super) fn flush(&mut self) {
+        if self.appending {
+            return;
+        }
+        if self.pending.events.is_empty() {
+            // Nothing to wait for.
+            for after in std::mem::take(&mut self.pending.told.after) {
+                after(self, Ok(()));
+            }
+            return;
+        }
+        self.appending = true;
+        let events = std::mem::take(&mut self.pending.events);
+        self.pending.under_way = std::mem::take(&mut self.pending.told);
+        let store = self.store.clone();
+        super::run::work(&self.wake, move || store.append(events), Wake::Appended);
+    }
+
+    pub(super) fn appended(&mut self, now: Millis, result: Result<Vec<Durable<Event>>, StoreError>) {
+        self.appending = false;
+        let told = std::mem::take(&mut self.pending.under_way);
+        match result {
+            Ok(events) => {
+                let own = events.iter().map(Durable::get).rfind(|event| event.body().author == self.me);
+                let own = own.map(|event| event.body().seq);
+                self.sync.handle(now, Input::Stored(events));
+                // Sent before anything else is done with it: others wait for it, we do not.
+                self.drain(now);
+                if let Some(seq) = own
+                    && let Err(error) = super::place::settle(&self.repo.lansync_dir(), &self.feeds, &self.me, Some(seq))
+                {
+                    tracing::warn!(%error, "how far this feed went could not be noted");
+                }
+                for (event, changes) in told.changes {
+                    self.changed(now, event, changes);
+                }
+                for after in told.after {
+                    after(self, Ok(()));
+                }
+            }
+            Err(error) => self.append_failed(now, told, &error),
+        }
+    }
+
+    /// A failed commit is not a rollback: what was written may be durable. So the log is opened and read afresh;
+    /// whatever is not in it did not happen, and nobody was told of it. Until then nothing is taken in or moved.
+    fn append_failed(&mut self, now: Millis, told: Told, error: &StoreError) {
+        tracing::error!(%error, "append failed, the log is read afresh");
+        let why = super::refusals::store(error);
+        self.problem(&why);
+        let wait = match self.log_failed {
+            Some((at, wait)) if now.saturating_sub(at) < 2 * AGAIN.1 => (wait * 2).clamp(AGAIN.0, AGAIN.1),
+            _ => 0,
+        };
+        self.log_failed = Some((now, wait));
+        self.log_lost = Some(LogLost { why: why.clone(), again: now + wait });
+        self.pending.events.clear();
+        let waiting = std::mem::take(&mut self.pending.told).after;
+        for session in self.sessions.values() {
+            session.connection.close(crate::quic::CloseCode::Bye, "the log is read afresh");
+        }
+        for after in told.after.into_iter().chain(waiting) {
+            after(self, Err(why.clone()));
+        }
+    }
+
+    /// Is the log open? Where it failed it is opened again when its time has come.
+    pub(super) fn has_log(&mut self, now: Millis) -> bool {
+        let Some(lost) = &mut self.log_lost else { return true };
+        if lost.again > now {
+            return false;
+        }
+        // Readers hold the store only for the length of one job.
+        let Some(store) = Arc::get_mut(&mut self.store) else {
+            lost.again = now + 50;
+            return false;
+        };
+        let path = store.path().to_owned();
+        match store.reopen(&path).and_then(|()| self.read_afresh()) {
+            Ok(()) => {
+                self.log_lost = None;
+                self.look_again = true;
+                self.landing.refs_wanted = true;
+                self.notice("log", None, None, None, "the log is open again".to_owned());
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the log cannot be opened again");
+                let why = super::refusals::store(&error);
+                if self.log_lost.as_ref().is_some_and(|lost| lost.why != why) {
+                    self.problem(&why);
+                }
+                self.log_lost = Some(LogLost { why, again: now + AGAIN.1 / 6 });
+                false
+            }
+        }
+    }
+
+    fn read_afresh(&mut self) -> Result<(), StoreError> {
+        let mut state = super::run::replay(&self.store, self.state.project())?;
+        super::run::recall(&self.store, &mut state)?;
+        self.sync = crate::sync::Sync::new(state.frontier().clone());
+        self.state = Arc::new(state);
+        Ok(())
+    }
+
+    pub(super) fn loaded(&mut self, now: Millis, peer: PeerId, events: Result<Vec<Durable<Event>>, StoreError>) {
+        match events {
+            Ok(events) => self.sync.handle(now, Input::Loaded { peer, events }),
+            Err(error) => {
+                let refusal = super::refusals::store(&error);
+                self.problem(&refusal);
+            }
+        }
+    }
+
+    /// A clone that is a member's and has no event yet writes its certificate.
+    pub(super) fn certify_if_admitted(&mut self, now: Millis) {
+        if self.state.genesis().is_none()
+            || self.my_member().is_none()
+            || self.state.frontier().head(&self.me).is_some()
+        {
+            return;
+        }
+        let certificate = self.certificate;
+        let payload = Payload::Certify(Certify { certificate, extensions: Extensions::default() });
+        if let Err(refusal) = self.write(now, |writer| writer.add(payload, Vec::new()).map(drop)) {
+            self.problem(&refusal);
+        }
+    }
+
+    /// Writes rows that only this clone needs, beside the loop.
+    pub(super) fn note(&self, note: Note, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        let store: Arc<Store> = self.store.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.remember(note, &rows) {
+                tracing::warn!(%error, ?note, "a note could not be written");
+            }
+        });
+    }
+}
+
+/// Writes several events of the own feed.
+pub(super) struct Writer<'a> {
+    core: &'a mut Core,
+    pen: Pen,
+    now: Millis,
+    written: Vec<Event>,
+}
+
+impl Writer<'_> {
+    /// Adds one event.
+    pub(super) fn add(&mut self, payload: Payload, refs: Vec<EventId>) -> Result<EventId, Refusal> {
+        let (feed, identity) = (&self.core.feed, &self.core.identity);
+        let event = self
+            .pen
+            .write(self.now, payload, refs, feed, identity)
+            .map_err(|error| Refusal::plain("too-long", format!("this cannot be written as an event: {error}")))?;
+        let id = event.id();
+        self.written.push(event);
+        Ok(id)
+    }
+}
