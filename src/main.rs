@@ -1,3 +1,7 @@
 //! The `lansync` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lansync::cli::run(std::env::args_os())
+}
