@@ -20,7 +20,7 @@ use crate::sync::Ticket;
 /// Examples:
 ///   lansync clone
 ///   lansync clone payroll
-///   lansync clone payroll ~/work/payroll
+///   lansync clone payroll ~/src/payroll
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Clone {
