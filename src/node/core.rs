@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::dialling::Known;
 use super::greet::Asks;
 use super::landing::LandingState;
 use super::run::{Answer, Wake};
-use super::sessions::{Known, Session};
+use super::sessions::Session;
 use super::writing::Pending;
 use super::{Card, Settings, Stopped};
 use crate::api::{NotShared, Notice, Progress};

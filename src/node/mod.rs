@@ -6,6 +6,7 @@
 pub mod clock;
 mod commands;
 mod core;
+mod dialling;
 mod greet;
 mod landing;
 mod look;
@@ -34,11 +35,11 @@ use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
 use crate::keys::{Context, FeedKey, IdentityKey};
 use crate::quic::{Connection, Endpoint};
 
+pub(crate) use dialling::remembered_peer;
 pub(crate) use look::branch_rows;
 pub use offline::offline;
 pub(crate) use refusals::{open_refusal, refs as refs_refusal, store as store_refusal};
 use run::Wake;
-pub(crate) use sessions::remembered_peer;
 pub use settings::Settings;
 pub(crate) use settings::clip;
 

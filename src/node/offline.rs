@@ -56,7 +56,7 @@ fn read(repo: Repository, store: Store) -> Result<Snapshot, StoreError> {
     let mut durable = None;
     for (key, value) in &last_seen {
         let Ok(peer) = <[u8; 32]>::try_from(key.as_slice()) else { continue };
-        if let Some(known) = super::sessions::Known::recall(value) {
+        if let Some(known) = super::dialling::Known::recall(value) {
             durable = durable.max(known.durable);
             if let Some(at) = known.last_seen {
                 seen.insert(PeerId(peer), at);

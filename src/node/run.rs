@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::core::{Core, Moves};
+use super::dialling::Known;
 use super::greet::AskStep;
 use super::landing::LandingWork;
 use super::look::Looked;
 use super::objects::{Fetched, Serve};
-use super::sessions::{Arrival, Known, SessionEnd};
+use super::sessions::{Arrival, SessionEnd};
 use super::{Card, Node, Parts, Stopped, clock, discovery_key};
 use crate::api::{Progress, Refusal, Reply, Request};
 use crate::approval::State;

@@ -1,56 +1,18 @@
-//! Connections and sessions: dial who is known, say hello, keep one session for each peer.
+//! Sessions: say hello, keep one for each peer, pass on what is said.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::core::Core;
 use super::run::Wake;
 use crate::approval::Rejected;
-use crate::codec;
-use crate::discovery;
-use crate::eventlog::store::Note;
 use crate::eventlog::{Event, Malformed};
 use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
 use crate::quic::{CloseCode, Connection, FrameError, RecvStream, SendStream, keep_dialled_by_lower};
-use crate::sync::{Hello, Input, JoinMessage, Message, Output, VERSION};
-
-/// A peer that may be dialled.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Known {
-    pub(super) addrs: Vec<SocketAddr>,
-    pub(super) last_seen: Option<Millis>,
-    /// The last own event that it was known to hold.
-    pub(super) durable: Option<u64>,
-    dialling: bool,
-    next_dial: Option<Millis>,
-    wait: Millis,
-}
-
-/// What is remembered of a peer over a restart.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Remembered {
-    addrs: Vec<String>,
-    last_seen: Option<Millis>,
-    durable: Option<u64>,
-}
-
-/// What to remember of a peer whose address is known and nothing else.
-pub(crate) fn remembered_peer(addrs: &[SocketAddr]) -> Remembered {
-    Remembered { addrs: addrs.iter().map(ToString::to_string).collect(), last_seen: None, durable: None }
-}
-
-impl Known {
-    pub(super) fn recall(bytes: &[u8]) -> Option<Self> {
-        let Remembered { addrs, last_seen, durable } = codec::decode(bytes, limits::EVENT_BYTES).ok()?;
-        let addrs = addrs.iter().filter_map(|addr| addr.parse().ok()).collect();
-        Some(Self { addrs, last_seen, durable, next_dial: Some(0), ..Self::default() })
-    }
-}
+use crate::sync::{Hello, Input, JoinMessage, Message, Output};
 
 /// One session.
 pub(super) struct Session {
@@ -84,119 +46,6 @@ pub(super) struct Arrival {
 }
 
 impl Core {
-    /// A peer of this project is at these addresses.
-    pub(super) fn seen(&mut self, peer: PeerId, addrs: Vec<SocketAddr>) {
-        if peer == self.me {
-            return;
-        }
-        let known = self.known.entry(peer).or_default();
-        for addr in addrs {
-            known.addrs.retain(|old| *old != addr);
-            known.addrs.insert(0, addr);
-        }
-        known.addrs.truncate(8);
-        known.wait = 0;
-        if !self.sessions.contains_key(&peer) {
-            // Both see each other at once; the lower key dials first.
-            let now = super::clock::now();
-            known.next_dial = Some(if self.me < peer { now } else { now + 150 });
-        }
-    }
-
-    /// Dials those whose time has come.
-    pub(super) fn drive_dials(&mut self, now: Millis) {
-        if self.sessions.len() >= limits::NEIGHBOURS {
-            return;
-        }
-        let due: Vec<PeerId> = self
-            .known
-            .iter()
-            .filter(|(peer, known)| {
-                !known.dialling
-                    && !self.sessions.contains_key(*peer)
-                    && known.next_dial.is_some_and(|at| at <= now)
-                    && !known.addrs.is_empty()
-            })
-            .map(|(peer, _)| *peer)
-            .collect();
-        for peer in due {
-            let Some(known) = self.known.get_mut(&peer) else { continue };
-            known.dialling = true;
-            known.next_dial = None;
-            let addrs = known.addrs.clone();
-            self.dial(Some(peer), addrs);
-        }
-    }
-
-    pub(super) fn next_dial(&self) -> Option<Millis> {
-        if self.sessions.len() >= limits::NEIGHBOURS {
-            return None;
-        }
-        let waiting = |(peer, known): (&PeerId, &Known)| {
-            let waits = !known.dialling && !known.addrs.is_empty() && !self.sessions.contains_key(peer);
-            known.next_dial.filter(|_| waits)
-        };
-        self.known.iter().filter_map(waiting).min()
-    }
-
-    /// Dials addresses and says hello. With `peer` only that peer will do, else any of this project.
-    pub(super) fn dial(&self, peer: Option<PeerId>, addrs: Vec<SocketAddr>) {
-        let (endpoint, feed, wake) = (self.endpoint.clone(), self.feed.clone(), self.wake.clone());
-        let target = peer.unwrap_or(discovery::ANY_PEER);
-        let mut nonce = [0; 8];
-        if getrandom::fill(&mut nonce).is_err() {
-            return;
-        }
-        let name = discovery::member_name(&self.discovery_key, &target, nonce);
-        let hello = self.hello().encode();
-        tokio::spawn(async move {
-            let met = async {
-                let connection = endpoint.dial(&feed, peer, &name, &addrs).await.map_err(|e| e.to_string())?;
-                let greeting = async {
-                    let (mut send, mut recv) = connection.open_bi().await.map_err(|e| e.to_string())?;
-                    send.write_frame(&hello).await.map_err(|e| e.to_string())?;
-                    let first = recv.read_frame(limits::STRANGER_FRAME_BYTES).await.map_err(|e| e.to_string())?;
-                    let first = first.ok_or_else(|| "it ended the connection".to_owned())?;
-                    Ok::<_, String>((first, send, recv))
-                };
-                let greeting = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, greeting).await;
-                let (first, send, recv) = match greeting {
-                    Ok(Ok(greeting)) => greeting,
-                    Ok(Err(why)) => return Err(connection.close_reason().map_or(why, |closed| closed.why)),
-                    Err(_) => return Err("it did not answer the hello in time".to_owned()),
-                };
-                Ok(Arrival { connection, first, send, recv })
-            };
-            let wakes = match met.await {
-                Ok(arrival) => Wake::Greeted(Box::new(arrival)),
-                Err(why) => Wake::NotReached { dialled: peer, addrs, why },
-            };
-            let _ = wake.send(wakes).await;
-        });
-    }
-
-    fn hello(&self) -> Hello {
-        Hello {
-            version: VERSION,
-            features: 0,
-            program: env!("CARGO_PKG_VERSION").to_owned(),
-            clock: super::clock::now(),
-            certificate: self.certificate,
-            digest: self.sync.digest(),
-        }
-    }
-
-    pub(super) fn not_reached(&mut self, now: Millis, peer: Option<PeerId>, addrs: &[SocketAddr], why: &str) {
-        tracing::debug!(?peer, ?addrs, why, "not reached");
-        self.connects.retain_mut(|connect| connect.not_reached(addrs, why));
-        if let Some(known) = peer.and_then(|peer| self.known.get_mut(&peer)) {
-            known.dialling = false;
-            let (least, most) = (millis(limits::REDIAL_MIN), millis(limits::REDIAL_MAX));
-            known.wait = (known.wait * 2).clamp(least, most);
-            known.next_dial = Some(now + known.wait);
-        }
-    }
-
     /// A connection under this node's name: read its first frame beside the loop.
     pub(super) fn arrived(&mut self, connection: Connection) {
         let wake = self.wake.clone();
@@ -481,25 +330,6 @@ impl Core {
         if let Err(mpsc::error::TrySendError::Full(_)) = session.out.try_send((bytes, flush)) {
             self.drop_peer(now, peer, "it does not read what it is sent");
         }
-    }
-
-    pub(super) fn remember_peers(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let row = |(peer, known): (&PeerId, &Known)| {
-            let addrs = known.addrs.iter().map(ToString::to_string).collect();
-            let row = Remembered { addrs, last_seen: known.last_seen, durable: known.durable };
-            (peer.0.to_vec(), Some(codec::encode(&row)))
-        };
-        self.known.iter().map(row).collect()
-    }
-
-    /// Writes down who is known and where, beside the loop.
-    pub(super) fn store_peers(&self) {
-        let (store, rows) = (self.store.clone(), self.remember_peers());
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = store.remember(Note::Peers, &rows) {
-                tracing::warn!(%error, "peers could not be remembered");
-            }
-        });
     }
 
     /// All sessions as a reader shows them.
