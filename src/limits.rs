@@ -12,6 +12,8 @@ pub const TITLE_BYTES: usize = 200;
 pub const TEXT_BYTES: usize = 4 * 1024;
 /// Most root commits that a genesis names; histories with more are named by their first in order of id.
 pub const ROOTS: usize = 16;
+/// Most targets of one revocation: more are several.
+pub const REVOKE_TARGETS: usize = 16;
 
 /// Largest frame on a control stream. Checked before memory is taken. A batch of events fits.
 pub const FRAME_BYTES: usize = 256 * 1024;

@@ -240,7 +240,13 @@ impl State {
                 land.approvals.iter().try_for_each(|id| linked(id, Kind::APPROVE))?;
                 land.heads.iter().try_for_each(carried)
             }
-            Payload::Invite(_) | Payload::Unknown(..) => Ok(()),
+            Payload::Vote(vote) => self.holds(&vote.on).then_some(()).ok_or(Rejected::Links),
+            Payload::Invite(_)
+            | Payload::Revoke(_)
+            | Payload::Policy(_)
+            | Payload::Link(_)
+            | Payload::Ack(_)
+            | Payload::Unknown(..) => Ok(()),
         }
     }
 
@@ -341,7 +347,14 @@ impl State {
                 need(Role::maintains)?;
                 return Ok(Vec::new());
             }
-            Payload::Genesis(_) | Payload::Certify(_) | Payload::Unknown(..) => return Ok(Vec::new()),
+            Payload::Genesis(_)
+            | Payload::Certify(_)
+            | Payload::Revoke(_)
+            | Payload::Vote(_)
+            | Payload::Policy(_)
+            | Payload::Link(_)
+            | Payload::Ack(_)
+            | Payload::Unknown(..) => return Ok(Vec::new()),
         };
         Ok(vec![change])
     }

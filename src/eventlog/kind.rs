@@ -12,6 +12,8 @@ use crate::id::{BranchName, EventId, Handle, IdentityId, Lid, MemberId, ObjectId
 use crate::keys::{Certificate, Context};
 use crate::limits;
 
+pub use super::rights::{Ack, Link, Revoke, SetPolicy, Target, Vote};
+
 /// A kind's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Kind(pub u16);
@@ -35,9 +37,18 @@ impl Kind {
     pub const WITHDRAW: Self = Self(0o71);
     /// Moves a canonical branch.
     pub const LAND: Self = Self(0o105);
-    // Reserved from day one, so that nothing else takes their numbers: Revoke 0o113, Vote 0o123, Policy 0o133,
-    // Link 0o143, Ack 0o150, Epoch 0o163, Attachment 0o170, Redact 0o200, KeyHash 0o210, Migrate 0o223,
-    // Objection 0o230.
+    /// Takes rights away: from a member, an identity or a feed.
+    pub const REVOKE: Self = Self(0o113);
+    /// A maintainer's yes to a grant, a revocation or a policy.
+    pub const VOTE: Self = Self(0o123);
+    /// What landings and governance need from now on.
+    pub const POLICY: Self = Self(0o133);
+    /// Gives a member a further identity: another machine of theirs.
+    pub const LINK: Self = Self(0o143);
+    /// Names what was seen, nothing else.
+    pub const ACK: Self = Self(0o150);
+    // Reserved from day one, so that nothing else takes their numbers: Epoch 0o163, Attachment 0o170,
+    // Redact 0o200, KeyHash 0o210, Migrate 0o223, Objection 0o230.
 
     /// Must a node that does not know this kind stop deciding what it governs?
     pub fn is_critical(self) -> bool {
@@ -46,7 +57,12 @@ impl Kind {
 
     /// Does an event of this kind use rights, and so carry a second signature by the identity key?
     pub fn uses_rights(self) -> bool {
-        matches!(self, Self::GENESIS | Self::GRANT | Self::INVITE | Self::APPROVE)
+        self.governs() || matches!(self, Self::INVITE | Self::APPROVE)
+    }
+
+    /// Is it one of the events from which authority follows?
+    pub fn governs(self) -> bool {
+        matches!(self, Self::GENESIS | Self::GRANT | Self::REVOKE | Self::VOTE | Self::POLICY | Self::LINK)
     }
 
     /// Its name in `log`; `None` where this version does not know it.
@@ -61,6 +77,11 @@ impl Kind {
             Self::REJECT => "reject",
             Self::WITHDRAW => "withdraw",
             Self::LAND => "land",
+            Self::REVOKE => "revoke",
+            Self::VOTE => "vote",
+            Self::POLICY => "policy",
+            Self::LINK => "link",
+            Self::ACK => "ack",
             _ => return None,
         })
     }
@@ -77,6 +98,11 @@ impl Kind {
             Self::REJECT,
             Self::WITHDRAW,
             Self::LAND,
+            Self::REVOKE,
+            Self::VOTE,
+            Self::POLICY,
+            Self::LINK,
+            Self::ACK,
         ]
         .into_iter()
         .find(|kind| kind.name() == Some(name))
@@ -363,6 +389,16 @@ pub enum Payload {
     Withdraw(Withdraw),
     /// [`Kind::LAND`]
     Land(Land),
+    /// [`Kind::REVOKE`]
+    Revoke(Revoke),
+    /// [`Kind::VOTE`]
+    Vote(Vote),
+    /// [`Kind::POLICY`]
+    Policy(SetPolicy),
+    /// [`Kind::LINK`]
+    Link(Link),
+    /// [`Kind::ACK`]
+    Ack(Ack),
     /// Any other kind.
     Unknown(Kind, Vec<u8>),
 }
@@ -384,6 +420,11 @@ impl Payload {
             Kind::REJECT => Self::Reject(codec::decode(bytes, LIMIT)?),
             Kind::WITHDRAW => Self::Withdraw(codec::decode(bytes, LIMIT)?),
             Kind::LAND => Self::Land(codec::decode(bytes, LIMIT)?),
+            Kind::REVOKE => Self::Revoke(codec::decode(bytes, LIMIT)?),
+            Kind::VOTE => Self::Vote(codec::decode(bytes, LIMIT)?),
+            Kind::POLICY => Self::Policy(codec::decode(bytes, LIMIT)?),
+            Kind::LINK => Self::Link(codec::decode(bytes, LIMIT)?),
+            Kind::ACK => Self::Ack(codec::decode(bytes, LIMIT)?),
             kind => Self::Unknown(kind, bytes.to_vec()),
         };
         if payload.within_bounds() { Ok(payload) } else { Err(DecodeError::Malformed) }
@@ -401,6 +442,11 @@ impl Payload {
             Self::Reject(payload) => (Kind::REJECT, codec::encode(payload)),
             Self::Withdraw(payload) => (Kind::WITHDRAW, codec::encode(payload)),
             Self::Land(payload) => (Kind::LAND, codec::encode(payload)),
+            Self::Revoke(payload) => (Kind::REVOKE, codec::encode(payload)),
+            Self::Vote(payload) => (Kind::VOTE, codec::encode(payload)),
+            Self::Policy(payload) => (Kind::POLICY, codec::encode(payload)),
+            Self::Link(payload) => (Kind::LINK, codec::encode(payload)),
+            Self::Ack(payload) => (Kind::ACK, codec::encode(payload)),
             Self::Unknown(kind, bytes) => (*kind, bytes.clone()),
         }
     }
@@ -416,6 +462,11 @@ impl Payload {
             Self::Reject(payload) => &payload.extensions,
             Self::Withdraw(payload) => &payload.extensions,
             Self::Land(payload) => &payload.extensions,
+            Self::Revoke(payload) => &payload.extensions,
+            Self::Vote(payload) => &payload.extensions,
+            Self::Policy(payload) => &payload.extensions,
+            Self::Link(payload) => &payload.extensions,
+            Self::Ack(payload) => &payload.extensions,
             Self::Unknown(..) => return None,
         })
     }
@@ -448,7 +499,17 @@ impl Payload {
                     && land.approvals.len() <= 32
                     && (land.revision.is_some() || (land.approvals.is_empty() && land.heads.len() > 1))
             }
-            Self::Certify(_) | Self::Withdraw(_) | Self::Unknown(..) => true,
+            Self::Revoke(revoke) => {
+                (1..=limits::REVOKE_TARGETS).contains(&revoke.targets.len())
+                    && ascending(&revoke.targets)
+                    && revoke.pins.len() <= limits::EVENT_LINKS
+                    && ascending(&revoke.pins)
+                    && fits(&revoke.reason, limits::TEXT_BYTES)
+            }
+            Self::Vote(vote) => fits(&vote.message, limits::TEXT_BYTES),
+            Self::Policy(policy) => policy.approvals > 0 && policy.votes > 0 && policy.rules > 0,
+            Self::Link(link) => fits(&link.name, limits::TITLE_BYTES),
+            Self::Certify(_) | Self::Withdraw(_) | Self::Ack(_) | Self::Unknown(..) => true,
         };
         fields && self.extensions().is_none_or(|extensions| extensions.0.is_sorted_by(|a, b| a.0 < b.0))
     }

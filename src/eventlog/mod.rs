@@ -7,13 +7,15 @@ mod frontier;
 #[cfg(test)]
 mod golden;
 mod kind;
+mod rights;
+pub mod rows;
 pub mod store;
 
 pub use event::{Body, Draft, Event, Malformed};
 pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
 pub use kind::{
-    Approve, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Payload, Policy, Propose, Reject,
-    Role, Withdraw,
+    Ack, Approve, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
+    Propose, Reject, Revoke, Role, SetPolicy, Target, Vote, Withdraw,
 };
 
 /// Something that is fsynced. Only the store makes one, and only these are sent to others: *durable before

@@ -23,7 +23,8 @@ impl Snapshot {
     ) -> Result<Vec<Reply>, Refusal> {
         let kind = kind.map(|name| {
             Kind::from_name(name).ok_or_else(|| {
-                let kinds = "genesis, certificate, grant, invite, propose, approve, reject, withdraw, land";
+                let kinds = "genesis, certificate, grant, invite, propose, approve, reject, withdraw, land, \
+                             revoke, vote, policy, link, ack";
                 let message = format!("there is no kind '{}': {kinds}", clip(name));
                 Refusal::new("usage", message, "lansync log --kind land")
             })
@@ -161,6 +162,11 @@ impl Snapshot {
                     format!("{what} on {}, {}", land.branch, land.new.short()),
                 )
             }
+            Payload::Revoke(revoke) => self.explain_revoke(revoke, who),
+            Payload::Vote(vote) => self.explain_vote(vote, who),
+            Payload::Policy(policy) => self.explain_policy(policy, who),
+            Payload::Link(link) => self.explain_link(link, who),
+            Payload::Ack(_) => (json!({}), format!("{who} saw what came before")),
             Payload::Unknown(kind, _) => {
                 let critical = kind.is_critical();
                 let text = format!("something that needs a newer lansync (kind {})", kind.0);

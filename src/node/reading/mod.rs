@@ -3,6 +3,7 @@
 mod log;
 mod people;
 mod proposals;
+mod rights;
 mod status;
 
 use super::snapshot::Snapshot;

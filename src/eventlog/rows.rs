@@ -1,0 +1,371 @@
+//! Rows beside the events: what the state keeps of each, in tables that are written in the event's own transaction.
+//!
+//! The state reads through [`Rows`]: layers of changes that are not durable yet over a [`Base`] that is. One layer is
+//! one append. All numbers in keys are big-endian, so that the order of bytes is that of the numbers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Event;
+use crate::id::EventId;
+
+/// A table of the state. The comments give key and value; values are postcard where nothing else is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// Event id → `EventRow`: where it is, and what it knew.
+    Events,
+    /// Strand number (u32) → 32 bytes of the feed's key, then `StrandRow`.
+    Strands,
+    /// Number (u32) of a governance event, in order of arrival → its place.
+    Governance,
+    /// Number (u32) of a set of governance events → its maximal members, as numbers.
+    Pasts,
+    /// Proposal number (u32) → `ProposalRow`.
+    Proposals,
+    /// Proposal number (u32), hlc (u64), strand (u32) → tag and seq: revisions and what was said of them.
+    Said,
+    /// hlc (u64), proposal number (u32) → empty: proposals that are open.
+    Open,
+    /// Commit's bytes, revision's strand (u32), seq (u64) → proposal number.
+    Tips,
+    /// Landing id → `LandingRow`.
+    Landings,
+    /// Landing id, id of a landing on it → empty.
+    Above,
+    /// Branch number (u8), commit's bytes → empty: commits that a canonical branch contains.
+    Landed,
+    /// Feed's strand (u32), other strand (u32) → highest seq (u64) of the first that an event of the second names.
+    Named,
+    /// One row each, by name.
+    Single,
+    /// hlc (u64) → what the project was then: see `checkpoint`.
+    Checkpoints,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Events,
+        Self::Strands,
+        Self::Governance,
+        Self::Pasts,
+        Self::Proposals,
+        Self::Said,
+        Self::Open,
+        Self::Tips,
+        Self::Landings,
+        Self::Above,
+        Self::Landed,
+        Self::Named,
+        Self::Single,
+        Self::Checkpoints,
+    ];
+}
+
+/// Where an event is held: a strand is a feed, or a branch of one that forked, by a number of this log's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// The strand.
+    pub strand: u32,
+    /// The event's number in its feed.
+    pub seq: u64,
+}
+
+/// What is durable. Reads cannot fail in their type: a base that could not read says so in [`Base::healthy`], and
+/// whatever was worked out since must be thrown away.
+pub trait Base: Send + Sync {
+    /// One row.
+    fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>>;
+
+    /// Rows from `from` on, ascending, until `each` gives `false`.
+    fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool);
+
+    /// Rows below `to` (all where it is empty), descending, until `each` gives `false`.
+    fn scan_back(&self, table: Table, to: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool);
+
+    /// One event.
+    fn event(&self, place: Place) -> Option<Arc<Event>>;
+
+    /// Was every row read that there is?
+    fn healthy(&self) -> bool;
+}
+
+/// What one append writes.
+#[derive(Debug, Clone, Default)]
+pub struct Layer {
+    rows: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
+    events: HashMap<Place, Arc<Event>>,
+    order: Vec<Place>,
+}
+
+impl Layer {
+    /// Rows to set (`Some`) or delete.
+    pub fn rows(&self) -> impl Iterator<Item = (Table, &[u8], Option<&[u8]>)> {
+        self.rows.iter().map(|((table, key), value)| (*table, key.as_slice(), value.as_deref()))
+    }
+
+    /// New events with their places, in the order in which they were added.
+    pub fn events(&self) -> impl Iterator<Item = (Place, &Arc<Event>)> {
+        self.order.iter().filter_map(|place| Some((*place, self.events.get(place)?)))
+    }
+
+    /// Nothing to write?
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.order.is_empty()
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
+        // A borrowed pair cannot look up an owned one, and a range with borrowed bounds is no cheaper.
+        self.rows.get(&(table, key.to_vec())).map(Option::as_deref)
+    }
+}
+
+/// Rows as they are for the state: the base with layers over it. Cheap to clone.
+#[derive(Clone)]
+pub struct Rows {
+    base: Arc<dyn Base>,
+    /// Layers on their way to the disk, oldest first.
+    under_way: Vec<Arc<Layer>>,
+    top: Arc<Layer>,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows").field("under_way", &self.under_way.len()).finish_non_exhaustive()
+    }
+}
+
+impl Rows {
+    /// Rows over `base`.
+    pub fn new(base: Arc<dyn Base>) -> Self {
+        Self { base, under_way: Vec::new(), top: Arc::default() }
+    }
+
+    /// Was every row read that there is?
+    pub fn healthy(&self) -> bool {
+        self.base.healthy()
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &Arc<Layer>> {
+        std::iter::once(&self.top).chain(self.under_way.iter().rev())
+    }
+
+    /// One row.
+    pub fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
+        for layer in self.layers() {
+            if let Some(found) = layer.get(table, key) {
+                return found.map(<[u8]>::to_vec);
+            }
+        }
+        self.base.get(table, key)
+    }
+
+    /// Is there such a row?
+    pub fn has(&self, table: Table, key: &[u8]) -> bool {
+        self.get(table, key).is_some()
+    }
+
+    /// Sets a row.
+    pub fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        Arc::make_mut(&mut self.top).rows.insert((table, key), Some(value));
+    }
+
+    /// Deletes a row.
+    pub fn delete(&mut self, table: Table, key: Vec<u8>) {
+        Arc::make_mut(&mut self.top).rows.insert((table, key), None);
+    }
+
+    /// Adds an event.
+    pub fn add(&mut self, place: Place, event: Arc<Event>) {
+        let top = Arc::make_mut(&mut self.top);
+        if top.events.insert(place, event).is_none() {
+            top.order.push(place);
+        }
+    }
+
+    /// The event at a place.
+    pub fn event(&self, place: Place) -> Option<Arc<Event>> {
+        let layered = self.layers().find_map(|layer| layer.events.get(&place).cloned());
+        layered.or_else(|| self.base.event(place))
+    }
+
+    /// Rows from `from` on, ascending, until `each` gives `false`.
+    pub fn scan(&self, table: Table, from: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
+        let over = self.over(table, (Bound::Included((table, from.to_vec())), Bound::Unbounded));
+        let mut over = over.into_iter().peekable();
+        let mut go_on = true;
+        self.base.scan(table, from, &mut |key, value| {
+            while let Some((at, new)) = over.next_if(|(at, _)| at.as_slice() < key) {
+                if let Some(new) = new {
+                    go_on = each(&at, &new);
+                    if !go_on {
+                        return false;
+                    }
+                }
+            }
+            go_on = match over.next_if(|(at, _)| at.as_slice() == key) {
+                Some((at, Some(new))) => each(&at, &new),
+                Some((_, None)) => true,
+                None => each(key, value),
+            };
+            go_on
+        });
+        for (at, new) in over {
+            if !go_on {
+                return;
+            }
+            if let Some(new) = new {
+                go_on = each(&at, &new);
+            }
+        }
+    }
+
+    /// Rows below `to` (all where it is empty), descending, until `each` gives `false`.
+    pub fn scan_back(&self, table: Table, to: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
+        let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded((table, to.to_vec())) };
+        let over = self.over(table, (Bound::Included((table, Vec::new())), end));
+        let mut over = over.into_iter().rev().peekable();
+        let mut go_on = true;
+        self.base.scan_back(table, to, &mut |key, value| {
+            while let Some((at, new)) = over.next_if(|(at, _)| at.as_slice() > key) {
+                if let Some(new) = new {
+                    go_on = each(&at, &new);
+                    if !go_on {
+                        return false;
+                    }
+                }
+            }
+            go_on = match over.next_if(|(at, _)| at.as_slice() == key) {
+                Some((at, Some(new))) => each(&at, &new),
+                Some((_, None)) => true,
+                None => each(key, value),
+            };
+            go_on
+        });
+        for (at, new) in over {
+            if !go_on {
+                return;
+            }
+            if let Some(new) = new {
+                go_on = each(&at, &new);
+            }
+        }
+    }
+
+    /// Rows whose key begins with `prefix`, ascending, until `each` gives `false`.
+    pub fn scan_prefix(&self, table: Table, prefix: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
+        self.scan(table, prefix, |key, value| key.starts_with(prefix) && each(key, value));
+    }
+
+    /// The changes of all layers in a range of one table; of two the later counts.
+    #[expect(clippy::type_complexity, reason = "keys and what became of them")]
+    fn over(
+        &self,
+        table: Table,
+        range: (Bound<(Table, Vec<u8>)>, Bound<(Table, Vec<u8>)>),
+    ) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        let mut over = BTreeMap::new();
+        for layer in self.under_way.iter().chain(std::iter::once(&self.top)) {
+            let in_table = layer.rows.range(range.clone()).take_while(|((at, _), _)| *at == table);
+            over.extend(in_table.map(|((_, key), value)| (key.clone(), value.clone())));
+        }
+        over
+    }
+
+    /// Takes what is to be appended; it is read through this still. `None` where there is nothing.
+    pub fn begin_append(&mut self) -> Option<Arc<Layer>> {
+        if self.top.is_empty() {
+            return None;
+        }
+        let layer = std::mem::take(&mut self.top);
+        self.under_way.push(layer.clone());
+        Some(layer)
+    }
+
+    /// The oldest layer under way is part of `base` now.
+    pub fn appended(&mut self, base: Arc<dyn Base>) {
+        if !self.under_way.is_empty() {
+            self.under_way.remove(0);
+        }
+        self.base = base;
+    }
+}
+
+/// A base in memory: for the state of a part of a log, and for simulations.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    events: HashMap<Place, Arc<Event>>,
+}
+
+impl Memory {
+    /// Takes in what was appended.
+    pub fn append(&mut self, layer: &Layer) {
+        for (table, key, value) in layer.rows() {
+            match value {
+                Some(value) => self.rows.insert((table, key.to_vec()), value.to_vec()),
+                None => self.rows.remove(&(table, key.to_vec())),
+            };
+        }
+        self.events.extend(layer.events().map(|(place, event)| (place, event.clone())));
+    }
+}
+
+impl Base for Memory {
+    fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
+        self.rows.get(&(table, key.to_vec())).cloned()
+    }
+
+    fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        for ((at, key), value) in self.rows.range((table, from.to_vec())..) {
+            if *at != table || !each(key, value) {
+                return;
+            }
+        }
+    }
+
+    fn scan_back(&self, table: Table, to: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        let start = Bound::Included((table, Vec::new()));
+        let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded((table, to.to_vec())) };
+        for ((at, key), value) in self.rows.range((start, end)).rev().skip_while(|((at, _), _)| *at != table) {
+            if *at != table || !each(key, value) {
+                return;
+            }
+        }
+    }
+
+    fn event(&self, place: Place) -> Option<Arc<Event>> {
+        self.events.get(&place).cloned()
+    }
+
+    fn healthy(&self) -> bool {
+        true
+    }
+}
+
+/// What is kept of every event: where it is, and what its author knew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRow {
+    /// Where it is held.
+    pub place: Place,
+    /// Its time, as bits.
+    pub hlc: u64,
+    /// Its kind's number.
+    pub kind: u16,
+    /// The number of the set of governance events in its past, itself included if it is one.
+    pub past: u32,
+    /// Bits: see `approval`.
+    pub flags: u8,
+    /// The proposal that it speaks of, by number; 0 where it speaks of none.
+    pub about: u32,
+}
+
+impl EventRow {
+    /// The row of an event, if it is held.
+    pub fn of(rows: &Rows, id: &EventId) -> Option<Self> {
+        postcard::from_bytes(&rows.get(Table::Events, &id.0)?).ok()
+    }
+}
