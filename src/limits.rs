@@ -14,6 +14,15 @@ pub const TEXT_BYTES: usize = 4 * 1024;
 pub const ROOTS: usize = 16;
 /// Most targets of one revocation: more are several.
 pub const REVOKE_TARGETS: usize = 16;
+/// Views of governance kept at once, besides that of now: one for each past that new events have, which are few.
+pub const VIEWS: usize = 4_096;
+/// Events of a feed kept past where it was cut off without anybody having built on them: honest peers send such only
+/// right before what builds on them.
+pub const EVIDENCE: u64 = 10_000;
+/// Samples of a feed told together when two chains of it are compared: a million events are compared in four messages.
+pub const CHAIN_SAMPLES: u64 = 64;
+/// Landings looked at together when commits are recomputed; the others follow.
+pub const UNSETTLED: usize = 1_024;
 
 /// Largest frame on a control stream. Checked before memory is taken. A batch of events fits.
 pub const FRAME_BYTES: usize = 256 * 1024;

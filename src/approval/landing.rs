@@ -1,15 +1,20 @@
 //! Landings: the state of a canonical branch is its set of heads.
 //!
 //! A landing is known by its content. It *enters* if its own past allows it, is *sound* if its commit is what
-//! its fields give (which the objects tell), and *stands* if both hold and all that it is on stands. The heads
-//! are the standing landings that no standing one is on.
+//! its fields give (which the objects tell), and is *ok* if that holds under the revocations accepted now. The heads are
+//! the landings that are sound and ok, and that none such is above. What lies under one stands with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod enter;
+mod stand;
 
-use super::authority::Void;
-use crate::eventlog::{Genesis, Land, LandingContent};
+use serde::{Deserialize, Serialize};
+
+use super::stored::{decode, encode};
+use super::{RULES, State};
+use crate::eventlog::rows::{Place, Table};
+use crate::eventlog::{Genesis, Land, LandingContent, Payload};
 use crate::hlc::Hlc;
-use crate::id::{BranchName, EventId, Lid, ObjectId, ProjectId};
+use crate::id::{BranchName, EventId, Lid, ObjectId};
 
 /// A landing that entered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +29,6 @@ pub struct Landing {
     pub approvals: Vec<EventId>,
     /// Is its commit what its fields give? `None`: not known here yet.
     pub sound: Option<bool>,
-    /// The events that carry it, sorted.
-    carriers: Vec<EventId>,
 }
 
 /// A landing to recompute.
@@ -37,7 +40,7 @@ pub struct Unsettled {
     pub content: LandingContent,
     /// The commits of the landings it is on.
     pub heads: Vec<ObjectId>,
-    /// Those of the landings it is on that do not stand (yet).
+    /// Those of the landings it is on that are not known to be sound (yet).
     pub waits_for: Vec<Lid>,
     /// Whose objects to ask for: the proposal's revision, if it lands one.
     pub revision: Option<EventId>,
@@ -62,16 +65,16 @@ pub struct Landable {
 
 /// A canonical branch.
 #[derive(Debug, Clone)]
-pub struct BranchHeads<'a> {
+pub struct BranchHeads {
     /// Its heads, by id.
-    pub heads: Vec<(Lid, &'a Landing)>,
+    pub heads: Vec<(Lid, Landing)>,
     /// A landing above them is known whose objects or rules are missing here.
     pub unknown: bool,
     /// Such a landing has rules that this version does not know.
     pub needs_upgrade: bool,
 }
 
-impl BranchHeads<'_> {
+impl BranchHeads {
     /// The ids of the heads, sorted.
     pub fn lids(&self) -> Vec<Lid> {
         self.heads.iter().map(|(lid, _)| *lid).collect()
@@ -91,227 +94,233 @@ impl BranchHeads<'_> {
     }
 }
 
-#[derive(Debug, Clone, Default)]
-pub(super) struct Landings {
-    all: BTreeMap<Lid, Landing>,
-    /// Landing to those that are on it.
-    above: BTreeMap<Lid, BTreeSet<Lid>>,
-    standing: BTreeSet<Lid>,
-    heads: BTreeMap<BranchName, BTreeSet<Lid>>,
-    /// Entered, not known to be sound or unsound.
-    open: BTreeSet<Lid>,
-    /// Commits that a canonical branch contains: tips of standing landings, and what the objects said.
-    landed: BTreeSet<(BranchName, ObjectId)>,
+/// One event that carries a landing. Equal landings by several people are one landing, but each stands on what its
+/// own event names: so what is said of an event here follows from its past alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Carrier {
+    place: Place,
+    hlc: u64,
+    /// By what its author knew it is allowed. Never changes.
+    entered: bool,
+    /// Under the revocations that hold now.
+    ok: bool,
+    /// If there were none. Never changes.
+    clear: bool,
 }
 
-impl Landings {
-    pub(super) fn found(&mut self, project: &ProjectId, id: EventId, hlc: Hlc, genesis: &Genesis) {
-        for (branch, _) in &genesis.tips {
+/// What is kept of a landing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct LandingRow {
+    /// The canonical branch, by its place in the genesis.
+    branch: u8,
+    /// The earliest carrier's time; all that it is on is earlier.
+    hlc: u64,
+    carriers: Vec<Carrier>,
+    sound: Option<bool>,
+}
+
+impl LandingRow {
+    /// Does it count, as far as the log says?
+    fn is_ok(&self) -> bool {
+        self.carriers.iter().any(|carrier| carrier.entered && carrier.ok)
+    }
+
+    /// Does it hold up its branch?
+    fn is_good(&self) -> bool {
+        self.is_ok() && self.sound == Some(true)
+    }
+
+    fn carrier_at(&self, place: Place) -> Option<&Carrier> {
+        self.carriers.iter().find(|carrier| carrier.place == place)
+    }
+}
+
+impl State {
+    pub(super) fn found(&mut self, id: EventId, place: Place, genesis: &Genesis) {
+        self.genesis = Some((id, genesis.clone()));
+        for (number, (branch, tip)) in (0..).zip(&genesis.tips) {
             let Some(content) = genesis.landing(branch) else { continue };
-            let lid = content.lid(project);
-            let landing = Landing {
-                content,
-                first: (hlc, id),
-                revision: None,
-                approvals: Vec::new(),
-                sound: Some(true),
-                carriers: vec![id],
-            };
-            self.all.insert(lid, landing);
-            self.heads.insert(branch.clone(), BTreeSet::new());
-            self.stand(lid);
+            let lid = content.lid(&self.project);
+            let carriers = vec![Carrier { place, hlc: 0, entered: true, ok: true, clear: true }];
+            let row = LandingRow { branch: number, hlc: 0, carriers, sound: Some(true) };
+            self.put_landing(&lid, &row);
+            self.heads.push([lid].into());
+            self.mark_landed(number, tip);
         }
     }
 
-    pub(super) fn is_canonical(&self, branch: &BranchName) -> bool {
-        self.heads.contains_key(branch)
+    fn landing_row(&self, lid: &Lid) -> Option<LandingRow> {
+        decode(&self.rows.get(Table::Landings, &lid.0)?)
     }
 
-    pub(super) fn carriers(&self, lid: &Lid) -> &[EventId] {
-        self.all.get(lid).map_or(&[], |landing| &landing.carriers)
+    fn put_landing(&mut self, lid: &Lid, row: &LandingRow) {
+        self.rows.put(Table::Landings, lid.0.to_vec(), encode(row));
     }
 
-    pub(super) fn landing(&self, lid: &Lid) -> Option<&Landing> {
-        self.all.get(lid)
-    }
-
-    /// Takes in a landing whose author is a member; `met` says whether its approvals fulfil the policy.
-    pub(super) fn land(
-        &mut self,
-        project: &ProjectId,
-        id: EventId,
-        hlc: Hlc,
-        land: &Land,
-        met: impl Fn(&Land) -> bool,
-    ) -> Result<Lid, Void> {
-        if !self.is_canonical(&land.branch) {
-            return Err(Void::NotCanonical);
-        }
-        let on_branch = |lid: &Lid| self.all.get(lid).is_some_and(|head| head.content.branch == land.branch);
-        if !land.heads.iter().all(on_branch) || self.related(&land.heads) || land.rules < 1 {
-            return Err(Void::Heads);
-        }
-        if land.is_join() {
-            let smallest = land.heads.first().and_then(|lid| self.all.get(lid));
-            if land.heads.len() != 2 || smallest.is_none_or(|head| head.content.new != land.tip) {
-                return Err(Void::Heads);
+    /// What an event that carries a landing says of it.
+    fn carried(&self, place: Place, branch: u8) -> Option<(EventId, LandingContent, Option<Land>)> {
+        let event = self.event_at(place)?;
+        match event.payload() {
+            Payload::Land(land) => Some((event.id(), land.content(), Some(land.clone()))),
+            Payload::Genesis(genesis) => {
+                let name = &genesis.tips.get(branch as usize)?.0;
+                Some((event.id(), genesis.landing(name)?, None))
             }
-        } else if !met(land) {
-            return Err(Void::Policy);
+            _ => None,
         }
-        let content = land.content();
-        let lid = content.lid(project);
-        match self.all.get_mut(&lid) {
-            Some(known) => {
-                if let Err(at) = known.carriers.binary_search(&id) {
-                    known.carriers.insert(at, id);
-                }
-                if (hlc, id) < known.first {
-                    known.first = (hlc, id);
-                    known.revision = land.revision;
-                    known.approvals = land.approvals.clone();
-                }
-            }
-            None => {
-                for head in &land.heads {
-                    self.above.entry(*head).or_default().insert(lid);
-                }
-                let landing = Landing {
-                    content,
-                    first: (hlc, id),
-                    revision: land.revision,
-                    approvals: land.approvals.clone(),
-                    sound: None,
-                    carriers: vec![id],
-                };
-                self.all.insert(lid, landing);
-                self.open.insert(lid);
-            }
-        }
-        Ok(lid)
     }
 
-    /// Is one of these below another?
-    fn related(&self, lids: &[Lid]) -> bool {
-        if lids.len() < 2 {
-            return false;
-        }
-        // One walk from all of them: whoever is met again is below another.
-        let below = |lid: &Lid| self.all.get(lid).map_or(&[][..], |landing| &landing.content.heads);
-        let mut seen = BTreeSet::new();
-        let mut todo: Vec<Lid> = lids.iter().flat_map(below).copied().collect();
-        while let Some(lid) = todo.pop() {
-            if lids.contains(&lid) {
-                return true;
+    fn content(&self, row: &LandingRow) -> Option<LandingContent> {
+        self.carried(row.carriers.first()?.place, row.branch).map(|(_, content, _)| content)
+    }
+
+    /// A landing.
+    pub fn landing(&self, lid: &Lid) -> Option<Landing> {
+        self.describe(&self.landing_row(lid)?)
+    }
+
+    fn describe(&self, row: &LandingRow) -> Option<Landing> {
+        let time = |carrier: &Carrier| {
+            let event = self.event_at(carrier.place)?;
+            Some((event.body().hlc, event.id(), carrier.place))
+        };
+        let entered = row.carriers.iter().filter(|carrier| carrier.entered).filter_map(time).min();
+        let (hlc, id, place) = entered.or_else(|| row.carriers.iter().filter_map(time).min())?;
+        let (_, content, land) = self.carried(place, row.branch)?;
+        let first = if land.is_some() { (hlc, id) } else { (Hlc::default(), id) };
+        let (revision, approvals) = land.map_or((None, Vec::new()), |land| (land.revision, land.approvals));
+        Some(Landing { content, first, revision, approvals, sound: row.sound })
+    }
+
+    /// An event that carries a landing, for `refs`.
+    pub fn carrier(&self, lid: &Lid) -> Option<EventId> {
+        let row = self.landing_row(lid)?;
+        let entered = row.carriers.iter().find(|carrier| carrier.entered);
+        self.event_at(entered.or(row.carriers.first())?.place).map(|event| event.id())
+    }
+
+    /// All events that carry a landing.
+    pub fn carriers(&self, lid: &Lid) -> Vec<EventId> {
+        let carriers = self.landing_row(lid).map(|row| row.carriers).unwrap_or_default();
+        carriers.iter().filter_map(|carrier| self.event_at(carrier.place)).map(|event| event.id()).collect()
+    }
+
+    /// The heads of a canonical branch.
+    pub fn branch(&self, name: &BranchName) -> Option<BranchHeads> {
+        let number = self.canonical_number(name)?;
+        let heads = self.heads.get(number as usize)?;
+        let heads = heads.iter().filter_map(|lid| Some((*lid, self.landing(lid)?))).collect();
+        let (mut unknown, mut needs_upgrade) = (false, false);
+        self.each_unsettled(|_, row, content| {
+            if row.branch == number {
+                unknown = true;
+                needs_upgrade |= content.rules > RULES;
             }
-            if seen.insert(lid) {
-                todo.extend(below(&lid));
+            !needs_upgrade
+        });
+        Some(BranchHeads { heads, unknown, needs_upgrade })
+    }
+
+    /// Landings that entered and are to be recomputed, in an order in which each comes after those that it is on.
+    fn each_unsettled(&self, mut each: impl FnMut(Lid, &LandingRow, &LandingContent) -> bool) {
+        let mut found = Vec::new();
+        self.rows.scan(Table::Unsettled, &[], |key, _| {
+            found.extend(key[8..].try_into().ok().map(Lid));
+            found.len() < crate::limits::UNSETTLED
+        });
+        for lid in found {
+            let Some(row) = self.landing_row(&lid) else { continue };
+            let Some(content) = self.content(&row) else { continue };
+            if !each(lid, &row, &content) {
+                return;
             }
         }
-        false
     }
 
-    pub(super) fn settle(&mut self, lid: &Lid, sound: bool) -> Option<BranchName> {
-        let landing = self.all.get_mut(lid)?;
-        landing.sound = Some(sound);
-        let branch = landing.content.branch.clone();
-        self.open.remove(lid);
-        self.stand(*lid).then_some(branch)
-    }
-
-    /// Makes a landing stand if it can, and then those above it.
-    fn stand(&mut self, lid: Lid) -> bool {
-        let Some(landing) = self.all.get(&lid) else { return false };
-        let supported = landing.content.heads.iter().all(|head| self.standing.contains(head));
-        if landing.sound != Some(true) || !supported || !self.standing.insert(lid) {
-            return false;
-        }
-        let (branch, tip) = (landing.content.branch.clone(), landing.content.tip);
-        let new = landing.content.new;
-        let below = landing.content.heads.clone();
-        let heads = self.heads.entry(branch.clone()).or_default();
-        for head in &below {
-            heads.remove(head);
-        }
-        heads.insert(lid);
-        self.landed.insert((branch.clone(), tip));
-        self.landed.insert((branch, new));
-        for above in self.above.get(&lid).cloned().unwrap_or_default() {
-            self.stand(above);
-        }
-        true
-    }
-
-    pub(super) fn contained(&mut self, branch: &BranchName, commit: ObjectId) {
-        self.landed.insert((branch.clone(), commit));
-    }
-
-    pub(super) fn has_landed(&self, branch: &BranchName, commit: &ObjectId) -> bool {
-        self.landed.contains(&(branch.clone(), *commit))
-    }
-
-    pub(super) fn branch(&self, name: &BranchName) -> Option<BranchHeads<'_>> {
-        let heads = self.heads.get(name)?;
-        let heads = heads.iter().filter_map(|lid| Some((*lid, self.all.get(lid)?))).collect();
-        let open = || self.open.iter().filter_map(|lid| self.all.get(lid)).filter(|l| l.content.branch == *name);
-        let needs_upgrade = open().any(|landing| landing.content.rules > super::RULES);
-        Some(BranchHeads { heads, unknown: open().next().is_some(), needs_upgrade })
-    }
-
-    /// Landings to recompute, each after those that it is on.
-    pub(super) fn unsettled(&self) -> Vec<Unsettled> {
+    /// Landings whose commit is still to be recomputed from the objects, each after those that it is on: the first
+    /// [`crate::limits::UNSETTLED`].
+    pub fn unsettled(&self) -> Vec<Unsettled> {
         let mut out = Vec::new();
-        let mut placed: BTreeSet<Lid> = BTreeSet::new();
-        let mut todo: Vec<(Lid, bool)> = self.open.iter().map(|lid| (*lid, false)).collect();
-        while let Some((lid, below_done)) = todo.pop() {
-            let Some(landing) = self.all.get(&lid).filter(|_| self.open.contains(&lid)) else { continue };
-            if below_done {
-                if placed.insert(lid) && landing.content.rules <= super::RULES {
-                    out.push(self.describe(lid, landing));
-                }
-            } else if !placed.contains(&lid) {
-                todo.push((lid, true));
-                todo.extend(landing.content.heads.iter().map(|head| (*head, false)));
+        self.each_unsettled(|lid, row, content| {
+            if content.rules <= RULES {
+                let commit = |lid: &Lid| Some(self.content(&self.landing_row(lid)?)?.new);
+                let sound = |lid: &Lid| self.landing_row(lid).is_some_and(|row| row.sound == Some(true));
+                let revision = self.describe(row).and_then(|landing| landing.revision);
+                out.push(Unsettled {
+                    lid,
+                    content: content.clone(),
+                    heads: content.heads.iter().filter_map(commit).collect(),
+                    waits_for: content.heads.iter().filter(|head| !sound(head)).copied().collect(),
+                    revision,
+                });
             }
-        }
+            true
+        });
         out
     }
 
-    fn describe(&self, lid: Lid, landing: &Landing) -> Unsettled {
-        let heads = &landing.content.heads;
-        Unsettled {
-            lid,
-            content: landing.content.clone(),
-            heads: heads.iter().filter_map(|head| Some(self.all.get(head)?.content.new)).collect(),
-            waits_for: heads.iter().filter(|head| !self.standing.contains(head)).copied().collect(),
-            revision: landing.revision,
-        }
-    }
-
-    /// Commits of the landings that no other known one is on, those to `without` left aside: with their objects,
+    /// Commits of the heads, and of landings still to be recomputed, those to `without` left aside: with their objects
     /// all below can be recomputed.
-    pub(super) fn newest(&self, without: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
-        let counts = |landing: &Landing| landing.sound != Some(false) && !without.contains(&landing.content.new);
-        let top = |(lid, landing): (&Lid, &Landing)| {
-            let mut above = self.above.get(lid).into_iter().flatten().filter_map(|above| self.all.get(above));
-            (counts(landing) && !above.any(counts)).then_some(landing.content.new)
-        };
-        self.all.iter().filter_map(top).collect()
+    pub fn newest(&self, without: &std::collections::BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        let mut commits = std::collections::BTreeSet::new();
+        for lid in self.heads.iter().flatten() {
+            commits.extend(self.landing_row(lid).and_then(|row| self.content(&row)).map(|content| content.new));
+        }
+        let mut waiting: Vec<(Lid, LandingContent)> = Vec::new();
+        self.each_unsettled(|lid, row, content| {
+            if row.is_ok() {
+                waiting.push((lid, content.clone()));
+            }
+            true
+        });
+        let below: std::collections::BTreeSet<Lid> =
+            waiting.iter().filter(|(_, content)| !without.contains(&content.new)).flat_map(|(_, c)| c.heads.clone()).collect();
+        commits.extend(waiting.iter().filter(|(lid, _)| !below.contains(lid)).map(|(_, content)| content.new));
+        commits.retain(|commit| !without.contains(commit));
+        commits.into_iter().collect()
     }
 
-    pub(super) fn joinable(&self) -> Vec<Landable> {
-        let join = |(branch, heads): (&BranchName, &BTreeSet<Lid>)| {
+    /// Of several heads of a branch the two with the smallest ids: what any member's node may join.
+    pub fn joinable(&self) -> Vec<Landable> {
+        let join = |(heads, (branch, _)): (&std::collections::BTreeSet<Lid>, &(BranchName, ObjectId))| {
             let two: Vec<Lid> = heads.iter().take(2).copied().collect();
-            let commits: Vec<ObjectId> = two.iter().filter_map(|lid| Some(self.all.get(lid)?.content.new)).collect();
-            (two.len() == 2).then(|| Landable {
+            let commits: Vec<ObjectId> = two.iter().filter_map(|lid| Some(self.landing(lid)?.content.new)).collect();
+            let tip = *commits.first().filter(|_| commits.len() == 2)?;
+            let landable = Landable {
                 branch: branch.clone(),
                 heads: two,
-                tip: commits[0],
+                tip,
                 head_commits: commits,
                 revision: None,
                 approvals: Vec::new(),
-            })
+            };
+            self.may_join(&landable.heads).then_some(landable)
         };
-        self.heads.iter().filter_map(join).collect()
+        self.heads.iter().zip(self.canonical()).filter_map(join).collect()
     }
+
+    fn mark_landed(&mut self, branch: u8, commit: &ObjectId) {
+        self.rows.put(Table::Landed, landed_key(branch, commit), vec![0]);
+    }
+
+    /// The objects say that a commit is part of the canonical branch.
+    pub fn contained(&mut self, branch: &BranchName, commit: ObjectId) {
+        let Some(number) = self.canonical_number(branch) else { return };
+        if !self.has_landed(branch, &commit) {
+            self.rows.put(Table::Landed, landed_key(number, &commit), vec![1]);
+            for proposal in self.proposals_at(&commit) {
+                self.weigh(proposal);
+            }
+        }
+    }
+
+    /// Does a canonical branch contain this commit, as far as is known?
+    pub fn has_landed(&self, branch: &BranchName, commit: &ObjectId) -> bool {
+        let number = self.canonical_number(branch);
+        number.is_some_and(|number| self.rows.has(Table::Landed, &landed_key(number, commit)))
+    }
+}
+
+fn landed_key(branch: u8, commit: &ObjectId) -> Vec<u8> {
+    std::iter::once(branch).chain(commit.as_bytes().iter().copied()).collect()
 }

@@ -3,57 +3,41 @@
 //! A pure fold. [`State::check`] says once, from an event's own causal past, whether it may be stored;
 //! [`State::apply`] takes it in. The state is a function of the *set* of events applied (and of what
 //! [`State::settle`] was told of the objects that they name): any order that respects causality gives the same.
+//!
+//! What is small lives in memory (governance, feeds, heads); all else is rows beside the events, see
+//! [`crate::eventlog::rows`]. [`State::begin_append`] gives what is to be written in one transaction.
 
 mod authority;
+mod check;
+mod chains;
 mod landing;
+mod logged;
 mod pen;
+mod people;
 mod proposal;
+mod reckon;
+mod said;
+mod stored;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-pub use authority::{Member, Void};
+pub use authority::{Demands, Void};
+pub use chains::ChainAnswer;
+pub use check::{Checked, Rejected};
 pub use landing::{BranchHeads, Landable, Landing, Unsettled};
 pub use pen::Pen;
+pub use people::Member;
 pub use proposal::{Approval, Proposal, ProposalState, Rejection, Revision};
 
-use crate::eventlog::{Event, Frontier, Genesis, Head, Kind, Payload, Role};
+use crate::eventlog::rows::{EventRow, Layer, Place, Rows, Table};
+use crate::eventlog::{Event, Genesis, Kind, Payload};
 use crate::hlc::Hlc;
-use crate::id::{BranchName, EventId, IdentityId, Lid, MemberId, ObjectId, PeerId, ProjectId};
-use authority::{Authority, Past};
-use landing::Landings;
-use proposal::Proposals;
+use crate::id::{BranchName, EventId, Lid, MemberId, ObjectId, PeerId, ProjectId};
+use authority::{Authority, Deed, Need, Past, Strand};
 
 /// The rules of fold, merge and objects that this version knows.
 pub const RULES: u16 = 1;
-
-/// Why an event is never stored. Always the fault of whoever sent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
-    /// It belongs to another project.
-    #[error("it belongs to another project")]
-    WrongProject,
-    /// Events before it in its feed are not here.
-    #[error("events before it in its feed were not sent")]
-    Gap,
-    /// An event that it names is not here.
-    #[error("event {} in its past was not sent", .0.short())]
-    MissingPast(EventId),
-    /// Another event has its number in its feed.
-    #[error("its feed has another event of the same number")]
-    Forked,
-    /// Its time is not above that of all it names.
-    #[error("its time is not after its past")]
-    Time,
-    /// In its own past its author is no member.
-    #[error("its author is no member in its own past")]
-    NotAMember,
-    /// Its payload names an event that its links do not, or one that is of another kind.
-    #[error("its payload and its links do not agree")]
-    Links,
-    /// The identity's signature is wrong.
-    #[error("the identity's signature does not hold")]
-    Signature,
-}
 
 /// What became of the state with one event: values, for the node to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +55,11 @@ pub enum Change {
     FeedBegan {
         /// Which.
         feed: PeerId,
+    },
+    /// A member has a further machine.
+    Linked {
+        /// Which member.
+        member: MemberId,
     },
     /// A branch was offered, or a new revision of one.
     Proposed {
@@ -101,6 +90,27 @@ pub enum Change {
         /// Which.
         lid: Lid,
     },
+    /// Revocations came to count, or no longer do.
+    Revoked {
+        /// Those that count now and did not before.
+        accepted: Vec<EventId>,
+        /// Those that no longer do.
+        undone: Vec<EventId>,
+    },
+    /// The heads of a branch went back as a landing no longer counts.
+    Rewound {
+        /// Which.
+        branch: BranchName,
+    },
+    /// What landings or governance need is another.
+    PolicySet,
+    /// Two events of one number are known in a feed.
+    Forked {
+        /// Which feed.
+        feed: PeerId,
+    },
+    /// What is part of the log changed beyond the events that were added: compare with neighbours again.
+    LogMoved,
     /// The event is stored and does not count.
     Void {
         /// Which.
@@ -110,13 +120,16 @@ pub enum Change {
     },
 }
 
-/// What is kept of every event held.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    hlc: Hlc,
-    kind: Kind,
-    /// The grants in its past, itself included if it is one.
-    closure: Past,
+/// Flags of an [`EventRow`].
+mod flags {
+    /// By what it knew, its author may do this.
+    pub(super) const ADMISSIBLE: u8 = 1;
+    /// A landing that its own past allows.
+    pub(super) const ENTERED: u8 = 2;
+    /// A landing that would stand if there were no revocations at all.
+    pub(super) const CLEAR: u8 = 4;
+    /// Where the number of a reason for being void begins; 0 is none.
+    pub(super) const WHY: u8 = 4;
 }
 
 /// The state of one project.
@@ -124,239 +137,187 @@ struct Entry {
 pub struct State {
     project: ProjectId,
     genesis: Option<(EventId, Genesis)>,
-    events: HashMap<EventId, Entry>,
-    frontier: Frontier,
-    feed_hlc: BTreeMap<PeerId, Hlc>,
+    rows: Rows,
+    authority: Authority,
     /// Events that no other event held names.
     tips: BTreeSet<EventId>,
     latest: Hlc,
-    authority: Authority,
-    proposals: Proposals,
-    landings: Landings,
-    void: BTreeMap<EventId, Void>,
+    events: u64,
+    /// Strands whose rows are to be written.
+    dirty: BTreeSet<u32>,
+    /// Heads of canonical branches, by the branch's place in the genesis.
+    heads: Vec<BTreeSet<Lid>>,
+    /// Open proposals with a commit whose approvals fulfil the policy.
+    ready: BTreeSet<u32>,
+    proposals: u32,
+    /// Is any strand cut off?
+    any_cut: bool,
+    /// What held when authority last changed.
+    held: Arc<reckon::Held>,
+    handles: Arc<BTreeMap<MemberId, String>>,
 }
 
 impl State {
-    /// The state of no events.
-    pub fn new(project: ProjectId) -> Self {
-        Self {
-            project,
-            genesis: None,
-            events: HashMap::new(),
-            frontier: Frontier::default(),
-            feed_hlc: BTreeMap::new(),
-            tips: BTreeSet::new(),
-            latest: Hlc::default(),
-            authority: Authority::default(),
-            proposals: Proposals::default(),
-            landings: Landings::default(),
-            void: BTreeMap::new(),
-        }
-    }
-
-    /// May `event` be stored? `Ok(false)` where it is held already.
+    /// May `event` be stored? `None` where it is held already.
     ///
     /// # Errors
     /// [`Rejected`], the same on every peer that holds the event's past.
-    pub fn check(&self, event: &Event) -> Result<bool, Rejected> {
-        let body = event.body();
-        if body.project != self.project {
-            return Err(Rejected::WrongProject);
+    pub fn check(&self, event: &Event) -> Result<Option<Checked>, Rejected> {
+        if self.holds(&event.id()) {
+            return Ok(None);
         }
-        if self.events.contains_key(&event.id()) {
-            return Ok(false);
-        }
-        let head = self.frontier.head(&body.author);
-        match head {
-            Some(head) if body.seq <= head.seq => return Err(Rejected::Forked),
-            Some(head) if body.seq > head.seq + 1 => return Err(Rejected::Gap),
-            None if body.seq > 0 => return Err(Rejected::Gap),
-            Some(head) if body.prev != Some(head.id) => return Err(Rejected::Forked),
-            Some(_) | None => {}
-        }
-        for dep in body.deps() {
-            let entry = self.events.get(dep).ok_or(Rejected::MissingPast(*dep))?;
-            if entry.hlc >= body.hlc {
-                return Err(Rejected::Time);
-            }
-        }
-        let identity = self.author_identity(event)?;
-        event.verify_identity(&identity).map_err(|_| Rejected::Signature)?;
-        self.check_links(event)?;
-        Ok(true)
+        check::check(self, event).map(Some)
     }
 
-    /// Whose feed it is, from the feed's first event.
-    fn author_identity(&self, event: &Event) -> Result<IdentityId, Rejected> {
-        let body = event.body();
-        if let Some(identity) = self.authority.feed_identity(&body.author) {
-            return Ok(identity);
-        }
-        match event.payload() {
-            Payload::Genesis(genesis) if self.genesis.is_none() => {
-                let names_nothing = body.seen.is_empty() && body.refs.is_empty();
-                if genesis.project() != self.project || !names_nothing {
-                    return Err(Rejected::WrongProject);
-                }
-                Ok(genesis.founder)
-            }
-            Payload::Certify(certify) => {
-                let identity = certify.certificate.identity;
-                certify.certificate.verify(&self.project, &body.author).map_err(|_| Rejected::Signature)?;
-                let past = self.past_of(event);
-                let member = self.authority.member_in(past.as_ref(), &identity);
-                member.map(|_| identity).ok_or(Rejected::NotAMember)
-            }
-            _ => Err(Rejected::NotAMember),
-        }
-    }
-
-    /// Every event that a payload names must be among its links, and be of the right kind.
-    fn check_links(&self, event: &Event) -> Result<(), Rejected> {
-        let body = event.body();
-        let linked = |id: &EventId, kind: Kind| {
-            let held = self.events.get(id).is_some_and(|entry| entry.kind == kind);
-            let named = body.refs.binary_search(id).is_ok();
-            if held && named { Ok(()) } else { Err(Rejected::Links) }
-        };
-        let carried = |lid: &Lid| {
-            let carriers = self.landings.carriers(lid);
-            let named = carriers.iter().any(|carrier| body.refs.binary_search(carrier).is_ok());
-            if named { Ok(()) } else { Err(Rejected::Links) }
-        };
-        match event.payload() {
-            Payload::Genesis(_) => (body.seq == 0).then_some(()).ok_or(Rejected::Links),
-            Payload::Certify(_) => (body.seq == 0).then_some(()).ok_or(Rejected::Links),
-            Payload::Grant(grant) => grant.invite.iter().try_for_each(|invite| linked(invite, Kind::INVITE)),
-            Payload::Propose(propose) => propose.previous.iter().try_for_each(|id| linked(id, Kind::PROPOSE)),
-            Payload::Approve(approve) => {
-                linked(&approve.revision, Kind::PROPOSE)?;
-                approve.onto.iter().try_for_each(carried)
-            }
-            Payload::Reject(reject) => linked(&reject.revision, Kind::PROPOSE),
-            Payload::Withdraw(withdraw) => linked(&withdraw.revision, Kind::PROPOSE),
-            Payload::Land(land) => {
-                land.revision.iter().try_for_each(|id| linked(id, Kind::PROPOSE))?;
-                land.approvals.iter().try_for_each(|id| linked(id, Kind::APPROVE))?;
-                land.heads.iter().try_for_each(carried)
-            }
-            Payload::Vote(vote) => self.holds(&vote.on).then_some(()).ok_or(Rejected::Links),
-            Payload::Invite(_)
-            | Payload::Revoke(_)
-            | Payload::Policy(_)
-            | Payload::Link(_)
-            | Payload::Ack(_)
-            | Payload::Unknown(..) => Ok(()),
-        }
-    }
-
-    /// The grants in the strict past of `event`, all of whose links are held.
-    fn past_of(&self, event: &Event) -> std::borrow::Cow<'_, BTreeSet<EventId>> {
-        let closures = event.body().deps().filter_map(|dep| self.events.get(dep)).map(|entry| entry.closure);
-        self.authority.union(closures)
-    }
-
-    /// Takes in an event that [`State::check`] found new, and says what changed.
-    pub fn apply(&mut self, event: &Event) -> Vec<Change> {
+    /// Takes in an event that [`State::check`] found new just before, and says what changed.
+    pub fn apply(&mut self, event: &Arc<Event>, checked: Checked) -> Vec<Change> {
         let (id, body) = (event.id(), event.body());
-        let past = self.past_of(event).into_owned();
+        let Checked { at, past, member, identity } = checked;
+        let (strict, place) = (self.intern(past), self.place(event, at, member, identity));
         let mut changes = Vec::new();
+        let forked = self.authority.strands.get(place.strand).from == place.seq && self.is_forked(&body.author);
+        let governs = body.kind.governs();
+        let mut row = EventRow {
+            place,
+            hlc: body.hlc.bits(),
+            kind: body.kind.0,
+            past: strict.0,
+            flags: 0,
+            about: 0,
+        };
+        if governs {
+            let gov = self.govern(event, place, strict);
+            let mut own = self.authority.pasts.set(strict).clone();
+            own.insert(gov);
+            row.past = self.intern(Err(own)).0;
+            row.flags |= if self.authority.get(gov).admissible { flags::ADMISSIBLE } else { 0 };
+        } else if self.admissible(strict, member, identity, &body.author, body.kind) {
+            row.flags |= flags::ADMISSIBLE;
+        }
+        self.advance(event, &row);
         match event.payload() {
             Payload::Genesis(genesis) => {
-                self.authority.found(id, body.author, genesis);
-                self.landings.found(&self.project, id, body.hlc, genesis);
-                self.genesis = Some((id, genesis.clone()));
+                self.found(id, place, genesis);
                 changes.push(Change::Founded);
             }
-            Payload::Certify(certify) => {
-                self.authority.begin_feed(body.author, certify.certificate.identity);
-                changes.push(Change::FeedBegan { feed: body.author });
-            }
+            Payload::Certify(_) => changes.push(Change::FeedBegan { feed: body.author }),
             _ => {}
         }
-        match self.meaning(event, &past) {
+        match self.meaning(event, &mut row) {
             Ok(more) => changes.extend(more),
             Err(why) => {
-                self.void.insert(id, why);
+                row.flags |= why_bits(why);
                 changes.push(Change::Void { event: id, why });
             }
         }
-        let mut closure = past;
-        if matches!(body.kind, Kind::GENESIS | Kind::GRANT) {
-            closure.insert(id);
+        self.rows.put(Table::Events, id.0.to_vec(), stored::encode(&row));
+        self.rows.add(place, event.clone());
+        let began = self.authority.strands.get(place.strand).from == place.seq;
+        if governs || forked {
+            self.reckon(forked.then_some(body.author), false, &mut changes);
+            if let Some(why) = self.void_row(&id, &row).filter(|_| governs) {
+                changes.push(Change::Void { event: id, why });
+            }
         }
-        let closure = self.authority.intern(closure);
-        for dep in body.deps() {
-            self.tips.remove(dep);
+        if self.builds_on_cut(event) {
+            self.see_forks(event, place, &mut changes);
+            self.relog(&mut changes);
+        } else if began && self.any_cut {
+            self.relog(&mut changes);
         }
-        self.tips.insert(id);
-        self.events.insert(id, Entry { hlc: body.hlc, kind: body.kind, closure });
-        self.frontier.advance(body.author, Head { seq: body.seq, id });
-        self.feed_hlc.insert(body.author, body.hlc);
-        self.latest = self.latest.max(body.hlc);
         changes
     }
 
-    /// What an event does, or why it does not count.
-    fn meaning(&mut self, event: &Event, past: &BTreeSet<EventId>) -> Result<Vec<Change>, Void> {
+    /// What an ordinary event does, or why it does not count by what its author knew.
+    fn meaning(&mut self, event: &Event, row: &mut EventRow) -> Result<Vec<Change>, Void> {
         let (id, body) = (event.id(), event.body());
-        let Some(genesis) = self.genesis.as_ref().map(|(_, genesis)| genesis) else { return Ok(Vec::new()) };
-        let policy = genesis.policy;
-        let member = self.authority.feed_member(&body.author);
-        let role = self.authority.role_in(past, &member);
-        let need = |fits: fn(Role) -> bool| match role {
-            Some(role) if fits(role) => Ok(()),
-            Some(_) | None => Err(Void::Role),
-        };
+        if self.genesis.is_none() {
+            return Ok(Vec::new());
+        }
+        let admissible = row.flags & flags::ADMISSIBLE != 0;
+        let member = self.authority.strands.get(row.place.strand).member;
         let change = match event.payload() {
-            Payload::Grant(grant) => {
-                need(Role::maintains)?;
-                self.authority.grant(id, body.hlc, grant)?;
-                Change::Granted { member: grant.member, by: body.author }
-            }
+            Payload::Grant(grant) => Change::Granted { member: grant.member, by: body.author },
+            Payload::Link(_) => Change::Linked { member },
+            Payload::Policy(_) => Change::PolicySet,
             Payload::Propose(propose) => {
-                need(Role::proposes)?;
-                if !self.landings.is_canonical(&propose.target) {
+                if self.canonical_number(&propose.target).is_none() {
                     return Err(Void::NotCanonical);
                 }
-                let proposal = self.proposals.propose(id, body.author, member, body.hlc, propose);
+                let proposal = self.propose(id, member, propose, row)?;
                 Change::Proposed { proposal, revision: id }
             }
             Payload::Approve(approve) => {
-                need(Role::maintains)?;
-                let proposal = self.proposals.approve(id, member, body.hlc, approve).ok_or(Void::Target)?;
+                let proposal = self.say(said::Tag::Approve, &approve.revision, member, row)?;
                 Change::Approved { proposal, approval: id }
             }
             Payload::Reject(reject) => {
-                need(Role::maintains)?;
-                let proposal = self.proposals.reject(id, member, body.hlc, reject).ok_or(Void::Target)?;
+                let proposal = self.say(said::Tag::Reject, &reject.revision, member, row)?;
                 Change::WasRejected { proposal }
             }
             Payload::Withdraw(withdraw) => {
-                let proposal = self.proposals.withdraw(&member, withdraw).ok_or(Void::Target)?;
+                let proposal = self.say(said::Tag::Withdraw, &withdraw.revision, member, row)?;
                 Change::Withdrawn { proposal }
             }
             Payload::Land(land) => {
-                need(|_| true)?;
-                let maintainers = self.authority.maintainers_in(past);
-                let met = |land: &crate::eventlog::Land| self.proposals.met(land, &policy, maintainers);
-                let lid = self.landings.land(&self.project, id, body.hlc, land, met)?;
+                let lid = self.land(event, land, row)?;
                 Change::LandingKnown { lid }
             }
-            Payload::Invite(_) => {
-                need(Role::maintains)?;
-                return Ok(Vec::new());
-            }
-            Payload::Genesis(_)
-            | Payload::Certify(_)
-            | Payload::Revoke(_)
-            | Payload::Vote(_)
-            | Payload::Policy(_)
-            | Payload::Link(_)
-            | Payload::Ack(_)
-            | Payload::Unknown(..) => return Ok(Vec::new()),
+            _ => return if admissible { Ok(Vec::new()) } else { Err(Void::Role) },
         };
-        Ok(vec![change])
+        if admissible || body.kind.governs() { Ok(vec![change]) } else { Err(Void::Role) }
+    }
+
+    /// By what its author knew, may it be done?
+    fn admissible(&self, past: Past, member: MemberId, identity: crate::id::IdentityId, feed: &PeerId, kind: Kind) -> bool {
+        self.authority.view(past).may(&self.authority, &member, &identity, feed, Need::of(kind))
+    }
+
+    /// Somebody doing an ordinary thing that is held.
+    fn deed(&self, row: &EventRow) -> Deed<'_> {
+        let strand: &Strand = self.authority.strands.get(row.place.strand);
+        Deed {
+            member: strand.member,
+            identity: strand.identity,
+            feed: strand.feed,
+            place: row.place,
+            past: self.authority.pasts.set(Past(row.past)),
+            need: Need::of(Kind(row.kind)),
+        }
+    }
+
+    /// Does an ordinary event count now?
+    fn counts(&self, row: &EventRow) -> bool {
+        row.flags & flags::ADMISSIBLE != 0 && self.authority.judge().live(&self.authority, &self.deed(row))
+    }
+
+    fn row(&self, id: &EventId) -> Option<EventRow> {
+        EventRow::of(&self.rows, id)
+    }
+
+    fn event_at(&self, place: Place) -> Option<Arc<Event>> {
+        self.rows.event(place)
+    }
+
+    /// One event that is held.
+    pub fn event(&self, id: &EventId) -> Option<Arc<Event>> {
+        self.event_at(self.row(id)?.place)
+    }
+
+    /// Takes what is to be appended, in one transaction; `None` where there is nothing. The state goes on.
+    pub fn begin_append(&mut self) -> Option<Arc<Layer>> {
+        self.write_dirty();
+        self.rows.begin_append()
+    }
+
+    /// The oldest of what was taken is durable, and part of `base`.
+    pub fn appended(&mut self, base: Arc<dyn crate::eventlog::rows::Base>) {
+        self.rows.appended(base);
+    }
+
+    /// Could every row be read? If not, nothing worked out since may be used.
+    pub fn healthy(&self) -> bool {
+        self.rows.healthy()
     }
 
     /// The project.
@@ -369,172 +330,82 @@ impl State {
         self.genesis.as_ref().map(|(id, genesis)| (id, genesis))
     }
 
-    /// How far each feed is held.
-    pub fn frontier(&self) -> &Frontier {
-        &self.frontier
-    }
-
     /// The time of the latest event held.
     pub fn latest(&self) -> Hlc {
         self.latest
     }
 
+    /// How many events are held, those that are no part of the log among them.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
     /// Is this event held?
     pub fn holds(&self, id: &EventId) -> bool {
-        self.events.contains_key(id)
+        self.rows.has(Table::Events, &id.0)
+    }
+
+    /// What landings and governance need now.
+    pub fn demands(&self) -> Demands {
+        self.authority.now().demands
+    }
+
+    /// Does this event count now?
+    pub fn is_counting(&self, id: &EventId) -> bool {
+        self.holds(id) && self.void(id).is_none()
     }
 
     /// Why an event does not count; `None` where it does.
     pub fn void(&self, id: &EventId) -> Option<Void> {
-        self.void.get(id).copied()
+        self.void_row(id, &self.row(id)?)
     }
 
-    /// All members.
-    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
-        self.authority.members()
+    fn void_row(&self, id: &EventId, row: &EventRow) -> Option<Void> {
+        let authority = &self.authority;
+        if let Some(gov) = authority.number(id) {
+            return authority.void(gov);
+        }
+        if let Some(why) = why_of(row.flags) {
+            return Some(why);
+        }
+        if row.flags & flags::ADMISSIBLE == 0 {
+            return Some(Void::Role);
+        }
+        if !self.counts(row) {
+            return Some(authority.why_not(&self.deed(row)));
+        }
+        None
     }
 
-    /// One member.
-    pub fn member(&self, id: &MemberId) -> Option<Member<'_>> {
-        self.authority.member(id)
-    }
-
-    /// The member of this handle, as shown.
-    pub fn member_named(&self, handle: &str) -> Option<Member<'_>> {
-        self.members().find(|member| member.handle == handle)
-    }
-
-    /// The member to whom an identity belongs.
-    pub fn member_of_identity(&self, identity: &IdentityId) -> Option<MemberId> {
-        self.authority.identity_member(identity)
-    }
-
-    /// The identity that certified a feed.
-    pub fn identity_of_feed(&self, feed: &PeerId) -> Option<IdentityId> {
-        self.authority.feed_identity(feed)
-    }
-
-    /// The member to whom a feed belongs.
-    pub fn member_of_feed(&self, feed: &PeerId) -> Option<MemberId> {
-        self.authority.feed_identity(feed).and_then(|identity| self.authority.identity_member(&identity))
-    }
-
-    /// How many grants rest on an invite.
-    pub fn grants_on(&self, invite: &EventId) -> u64 {
-        self.authority.grants_on(invite)
-    }
-
-    /// All feeds that have begun.
-    pub fn feeds(&self) -> impl Iterator<Item = &PeerId> {
-        self.authority.feeds()
-    }
-
-    /// The name under which a member is shown: the handle, longer where another had it first.
-    pub fn handle(&self, id: &MemberId) -> String {
-        self.member(id).map_or_else(|| id.short(), |member| member.handle)
-    }
-
-    /// Canonical branches, the default one first.
+    /// Canonical branches with their first commits, the default one first.
     pub fn canonical(&self) -> &[(BranchName, ObjectId)] {
         self.genesis.as_ref().map_or(&[], |(_, genesis)| &genesis.tips)
     }
 
-    /// All proposals, oldest first.
-    pub fn proposals(&self) -> impl Iterator<Item = Proposal<'_>> {
-        self.proposals.all().map(|id| self.proposal(id).expect("the key of a proposal"))
+    fn canonical_number(&self, branch: &BranchName) -> Option<u8> {
+        self.canonical().iter().position(|(name, _)| name == branch).map(|at| at as u8)
     }
+}
 
-    /// One proposal.
-    pub fn proposal(&self, id: &EventId) -> Option<Proposal<'_>> {
-        let landed = |branch: &BranchName, commit: &ObjectId| self.landings.has_landed(branch, commit);
-        self.proposals.proposal(id, landed)
-    }
+fn why_bits(why: Void) -> u8 {
+    let number = match why {
+        Void::NotCanonical => 1,
+        Void::Target => 2,
+        Void::Heads => 3,
+        Void::Policy => 4,
+        // These are worked out anew whenever they are asked for.
+        Void::Role | Void::Revoked(_) | Void::Forked | Void::Rests | Void::Votes => 0,
+    };
+    number << flags::WHY
+}
 
-    /// The revision of an id.
-    pub fn revision(&self, id: &EventId) -> Option<&Revision> {
-        self.proposals.revision(id)
-    }
-
-    /// Is this commit somebody's revision?
-    pub fn is_revision(&self, commit: &ObjectId) -> bool {
-        self.proposals.is_revision(commit)
-    }
-
-    /// Approvals by different members that a proposal's last revision still needs, 0 where it has them.
-    pub fn approvals_missing(&self, proposal: &Proposal<'_>) -> usize {
-        let Some((_, genesis)) = self.genesis() else { return usize::MAX };
-        let maintainers = self.members().filter(|member| member.role.maintains()).count();
-        self.proposals.missing(proposal.last, &proposal.last.tip, &genesis.policy, maintainers)
-    }
-
-    /// The heads of a canonical branch.
-    pub fn branch(&self, name: &BranchName) -> Option<BranchHeads<'_>> {
-        self.landings.branch(name)
-    }
-
-    /// A landing.
-    pub fn landing(&self, lid: &Lid) -> Option<&Landing> {
-        self.landings.landing(lid)
-    }
-
-    /// An event that carries a landing, for `refs`.
-    pub fn carrier(&self, lid: &Lid) -> Option<EventId> {
-        self.landings.carriers(lid).first().copied()
-    }
-
-    /// Commits of the landings that no other known one is on, those to `without` left aside: with their objects,
-    /// all below can be recomputed.
-    pub fn newest(&self, without: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
-        self.landings.newest(without)
-    }
-
-    /// All events that carry a landing.
-    pub fn carriers(&self, lid: &Lid) -> &[EventId] {
-        self.landings.carriers(lid)
-    }
-
-    /// Landings whose commit is still to be recomputed from the objects, each after those that it is on.
-    pub fn unsettled(&self) -> Vec<Unsettled> {
-        self.landings.unsettled()
-    }
-
-    /// The objects say whether a landing's commit is what its fields give. Returns the branch if a head moved.
-    pub fn settle(&mut self, lid: &Lid, sound: bool) -> Option<BranchName> {
-        self.landings.settle(lid, sound)
-    }
-
-    /// The objects say that a commit is part of the canonical branch.
-    pub fn contained(&mut self, branch: &BranchName, commit: ObjectId) {
-        self.landings.contained(branch, commit);
-    }
-
-    /// Approved commits that have not landed: what any member's node may complete.
-    pub fn landable(&self) -> Vec<Landable> {
-        let Some((_, genesis)) = self.genesis() else { return Vec::new() };
-        let maintainers = self.members().filter(|member| member.role.maintains()).count();
-        let mut found = Vec::new();
-        for proposal in self.proposals().filter(|proposal| proposal.state == ProposalState::Open) {
-            for (commit, approvals) in self.proposals.approved(&proposal, &genesis.policy, maintainers) {
-                let target = &proposal.last.target;
-                let Some(branch) = self.branch(target).filter(|_| !self.landings.has_landed(target, &commit)) else {
-                    continue;
-                };
-                found.push(Landable {
-                    branch: target.clone(),
-                    heads: branch.lids(),
-                    head_commits: branch.commits(),
-                    revision: Some(approvals.0),
-                    tip: commit,
-                    approvals: approvals.1,
-                });
-            }
-        }
-        found
-    }
-
-    /// Of several heads of a branch the two with the smallest ids: what any member's node may join.
-    pub fn joinable(&self) -> Vec<Landable> {
-        self.landings.joinable()
+fn why_of(bits: u8) -> Option<Void> {
+    match bits >> flags::WHY {
+        1 => Some(Void::NotCanonical),
+        2 => Some(Void::Target),
+        3 => Some(Void::Heads),
+        4 => Some(Void::Policy),
+        _ => None,
     }
 }
 

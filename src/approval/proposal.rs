@@ -1,8 +1,12 @@
 //! Proposals, their revisions, and what maintainers said of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::eventlog::{Approve, Land, Policy, Propose, Reject, Withdraw};
+use super::said::{ProposalRow, Said, Tag};
+use super::{Demands, Landable, State};
+use crate::eventlog::rows::Place;
+use crate::eventlog::{Event, Payload};
 use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Lid, MemberId, ObjectId, PeerId};
 
@@ -76,180 +80,205 @@ pub enum ProposalState {
 
 /// One proposal, as it stands.
 #[derive(Debug, Clone)]
-pub struct Proposal<'a> {
+pub struct Proposal {
     /// The event that began it.
     pub id: EventId,
     /// Its last revision.
-    pub last: &'a Revision,
-    /// All revisions, oldest first.
-    pub revisions: Vec<&'a Revision>,
+    pub last: Revision,
+    /// How many revisions there are.
+    pub revisions: usize,
     /// Approvals of the last revision, oldest first.
-    pub approvals: Vec<&'a Approval>,
+    pub approvals: Vec<Approval>,
     /// Rejections of the last revision, oldest first.
-    pub rejections: Vec<&'a Rejection>,
+    pub rejections: Vec<Rejection>,
     /// Where it stands.
     pub state: ProposalState,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(super) struct Proposals {
-    /// Proposal to its revisions and whether it was withdrawn.
-    all: BTreeMap<EventId, (BTreeSet<(Hlc, EventId)>, bool)>,
-    /// Proposals in order of time.
-    order: BTreeSet<(Hlc, EventId)>,
-    revisions: BTreeMap<EventId, Revision>,
-    tips: BTreeSet<ObjectId>,
-    /// By revision, in order of time.
-    approvals: BTreeMap<EventId, BTreeMap<(Hlc, EventId), Approval>>,
-    approval_revision: BTreeMap<EventId, EventId>,
-    rejections: BTreeMap<EventId, BTreeMap<(Hlc, EventId), Rejection>>,
+impl Proposal {
+    /// May something still become of it?
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, ProposalState::Open | ProposalState::Rejected)
+    }
 }
 
-impl Proposals {
-    pub(super) fn propose(&mut self, id: EventId, peer: PeerId, member: MemberId, hlc: Hlc, said: &Propose) -> EventId {
-        let earlier = said.previous.and_then(|previous| self.revisions.get(&previous));
-        let earlier = earlier.filter(|earlier| earlier.member == member && earlier.branch == said.branch);
-        let proposal = earlier.map_or(id, |earlier| earlier.proposal);
-        if proposal == id {
-            self.order.insert((hlc, id));
-        }
-        self.all.entry(proposal).or_default().0.insert((hlc, id));
-        self.tips.insert(said.tip);
-        let revision = Revision {
-            id,
+impl State {
+    fn revision_at(&self, place: Place, proposal: EventId) -> Option<Revision> {
+        let event = self.event_at(place)?;
+        let Payload::Propose(propose) = event.payload() else { return None };
+        let strand = self.authority.strands.get(place.strand);
+        Some(Revision {
+            id: event.id(),
             proposal,
-            member,
-            peer,
-            branch: said.branch.clone(),
-            target: said.target.clone(),
-            tip: said.tip,
-            title: said.title.clone(),
-            hlc,
-        };
-        self.revisions.insert(id, revision);
-        proposal
+            member: strand.member,
+            peer: strand.feed,
+            branch: propose.branch.clone(),
+            target: propose.target.clone(),
+            tip: propose.tip,
+            title: propose.title.clone(),
+            hlc: event.body().hlc,
+        })
     }
 
-    pub(super) fn approve(&mut self, id: EventId, member: MemberId, hlc: Hlc, said: &Approve) -> Option<EventId> {
-        let proposal = self.revisions.get(&said.revision)?.proposal;
-        let approval = Approval {
-            id,
-            member,
-            revision: said.revision,
-            commit: said.commit,
-            onto: said.onto.clone(),
-            hlc,
-            message: said.message.clone(),
-        };
-        self.approvals.entry(said.revision).or_default().insert((hlc, id), approval);
-        self.approval_revision.insert(id, said.revision);
-        Some(proposal)
-    }
-
-    pub(super) fn reject(&mut self, id: EventId, member: MemberId, hlc: Hlc, said: &Reject) -> Option<EventId> {
-        let proposal = self.revisions.get(&said.revision)?.proposal;
-        let rejection = Rejection { id, member, hlc, reason: said.reason.clone() };
-        self.rejections.entry(said.revision).or_default().insert((hlc, id), rejection);
-        Some(proposal)
-    }
-
-    pub(super) fn withdraw(&mut self, member: &MemberId, said: &Withdraw) -> Option<EventId> {
-        let revision = self.revisions.get(&said.revision).filter(|revision| revision.member == *member)?;
-        self.all.get_mut(&revision.proposal)?.1 = true;
-        Some(revision.proposal)
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = &EventId> {
-        self.order.iter().map(|(_, id)| id)
-    }
-
-    pub(super) fn revision(&self, id: &EventId) -> Option<&Revision> {
-        self.revisions.get(id)
-    }
-
-    pub(super) fn is_revision(&self, commit: &ObjectId) -> bool {
-        self.tips.contains(commit)
-    }
-
-    pub(super) fn proposal(
-        &self,
-        id: &EventId,
-        landed: impl Fn(&BranchName, &ObjectId) -> bool,
-    ) -> Option<Proposal<'_>> {
-        let (revisions, withdrawn) = self.all.get(id)?;
-        let revisions: Vec<&Revision> = revisions.iter().filter_map(|(_, id)| self.revisions.get(id)).collect();
-        let last = *revisions.last()?;
-        let approvals: Vec<&Approval> = self.approvals.get(&last.id).into_iter().flat_map(BTreeMap::values).collect();
-        let rejections: Vec<&Rejection> =
-            self.rejections.get(&last.id).into_iter().flat_map(BTreeMap::values).collect();
+    /// A proposal as it stands; `None` where no revision of it counts.
+    pub(super) fn describe_proposal(&self, number: u32, row: &ProposalRow) -> Option<Proposal> {
+        let mut last: Option<(Said, Arc<Event>)> = None;
+        let (mut spoken, mut revisions): (Vec<(Said, Arc<Event>)>, usize) = (Vec::new(), 0);
+        self.each_said(number, |said| {
+            // Of two revisions of one time the one with the larger id is the later.
+            if last.as_ref().is_some_and(|(last, _)| last.hlc > said.hlc) {
+                revisions += usize::from(said.tag == Tag::Propose);
+                return true;
+            }
+            let Some(event) = self.event_at(said.place) else { return true };
+            if said.tag == Tag::Propose {
+                revisions += 1;
+                if last.as_ref().is_none_or(|(_, last)| last.id() < event.id()) {
+                    last = Some((*said, event));
+                }
+            } else {
+                spoken.push((*said, event));
+            }
+            true
+        });
+        let (said, event) = last?;
+        let last = self.revision_at(said.place, row.id)?;
+        let (mut approvals, mut rejections) = (Vec::new(), Vec::new());
+        for (said, spoken) in spoken.iter().rev() {
+            let (id, hlc) = (spoken.id(), spoken.body().hlc);
+            let member = self.authority.strands.get(said.place.strand).member;
+            match spoken.payload() {
+                Payload::Approve(said) if said.revision == event.id() => approvals.push(Approval {
+                    id,
+                    member,
+                    revision: said.revision,
+                    commit: said.commit,
+                    onto: said.onto.clone(),
+                    hlc,
+                    message: said.message.clone(),
+                }),
+                Payload::Reject(said) if said.revision == event.id() => {
+                    rejections.push(Rejection { id, member, hlc, reason: said.reason.clone() });
+                }
+                _ => {}
+            }
+        }
+        approvals.sort_by_key(|approval| (approval.hlc, approval.id));
+        rejections.sort_by_key(|rejection| (rejection.hlc, rejection.id));
         let said_no = rejections.last().map(|rejection| (rejection.hlc, rejection.id));
         let said_yes = approvals.last().map(|approval| (approval.hlc, approval.id));
-        let state = if landed(&last.target, &last.tip) {
+        let state = if self.has_landed(&last.target, &last.tip) {
             ProposalState::Landed
-        } else if *withdrawn {
+        } else if self.is_withdrawn(number) {
             ProposalState::Withdrawn
         } else if said_no > said_yes {
             ProposalState::Rejected
         } else {
             ProposalState::Open
         };
-        Some(Proposal { id: *id, last, revisions, approvals, rejections, state })
+        Some(Proposal { id: row.id, last, revisions, approvals, rejections, state })
     }
 
-    /// The members whose approvals of `commit` in `revision` count under the policy.
-    fn approvers<'a>(
-        revision: &'a Revision,
-        commit: &'a ObjectId,
-        policy: &'a Policy,
-        approvals: impl Iterator<Item = &'a Approval>,
-    ) -> BTreeSet<MemberId> {
-        approvals
-            .filter(|approval| approval.commit == *commit && approval.revision == revision.id)
+    /// All proposals that count, oldest first as they came here.
+    pub fn proposals(&self) -> impl Iterator<Item = Proposal> + '_ {
+        (1..=self.proposals).filter_map(|number| self.describe_proposal(number, &self.proposal_row(number)?))
+    }
+
+    /// Proposals of which something may still become, oldest first.
+    pub fn open_proposals(&self) -> impl Iterator<Item = Proposal> + '_ {
+        let numbers = self.open_numbers().into_iter();
+        numbers.filter_map(|number| self.describe_proposal(number, &self.proposal_row(number)?))
+    }
+
+    /// How many proposals are open.
+    pub fn open_count(&self) -> usize {
+        self.open_numbers().len()
+    }
+
+    /// One proposal, by the event that began it or by a revision.
+    pub fn proposal(&self, id: &EventId) -> Option<Proposal> {
+        let number = self.row(id).map(|row| row.about).filter(|number| *number > 0)?;
+        self.describe_proposal(number, &self.proposal_row(number)?)
+    }
+
+    /// The revision of an id, whether it counts or not.
+    pub fn revision(&self, id: &EventId) -> Option<Revision> {
+        let row = self.row(id).filter(|row| row.about > 0)?;
+        self.revision_at(row.place, self.proposal_row(row.about)?.id)
+    }
+
+    /// All revisions of a proposal that count, oldest first.
+    pub fn revisions(&self, proposal: &EventId) -> Vec<Revision> {
+        let Some(number) = self.row(proposal).map(|row| row.about).filter(|number| *number > 0) else {
+            return Vec::new();
+        };
+        let mut places = Vec::new();
+        self.each_said(number, |said| {
+            if said.tag == Tag::Propose {
+                places.push(said.place);
+            }
+            true
+        });
+        let first = self.proposal_row(number).map_or(*proposal, |row| row.id);
+        let mut found: Vec<Revision> = places.into_iter().filter_map(|place| self.revision_at(place, first)).collect();
+        found.sort_by_key(|revision| (revision.hlc, revision.id));
+        found
+    }
+
+    /// The members whose approvals of `commit` count under the demands that hold now.
+    fn approvers(&self, proposal: &Proposal, commit: &ObjectId, demands: Demands) -> BTreeSet<MemberId> {
+        let now = self.authority.now();
+        let on_commit = proposal.approvals.iter().filter(|approval| approval.commit == *commit);
+        on_commit
             .map(|approval| approval.member)
-            .filter(|member| policy.own_counts || *member != revision.member)
+            .filter(|member| demands.own_counts || *member != proposal.last.member)
+            .filter(|member| now.is_maintainer(&self.authority, member))
             .collect()
     }
 
-    fn needed(policy: &Policy, maintainers: usize) -> usize {
-        usize::from(policy.approvals).min(maintainers).max(1)
+    /// Approvals by different maintainers that `commit` of a proposal's last revision still needs, were `also` to
+    /// approve it too.
+    pub fn approvals_missing(&self, proposal: &Proposal, commit: &ObjectId, also: Option<MemberId>) -> usize {
+        let demands = self.demands();
+        let mut have = self.approvers(proposal, commit, demands);
+        have.extend(also.filter(|member| demands.own_counts || *member != proposal.last.member));
+        demands.approvals_of(self.maintainers()).saturating_sub(have.len())
     }
 
-    pub(super) fn missing(&self, revision: &Revision, commit: &ObjectId, policy: &Policy, maintainers: usize) -> usize {
-        let approvals = self.approvals.get(&revision.id).into_iter().flat_map(BTreeMap::values);
-        let have = Self::approvers(revision, commit, policy, approvals).len();
-        Self::needed(policy, maintainers).saturating_sub(have)
-    }
-
-    /// Does a landing's own list of approvals fulfil the policy?
-    pub(super) fn met(&self, land: &Land, policy: &Policy, maintainers: usize) -> bool {
-        let Some(revision) = land.revision.and_then(|id| self.revisions.get(&id)) else { return false };
-        let find = |id: &EventId| {
-            let by_revision = self.approvals.get(self.approval_revision.get(id)?)?;
-            by_revision.values().find(|approval| approval.id == *id)
-        };
-        let approvals: Vec<&Approval> = land.approvals.iter().filter_map(find).collect();
-        revision.target == land.branch
-            && approvals.len() == land.approvals.len()
-            && Self::approvers(revision, &land.tip, policy, approvals.into_iter()).len()
-                >= Self::needed(policy, maintainers)
-    }
-
-    /// Commits of the proposal's last revision whose approvals fulfil the policy, each with the revision and
-    /// the approvals, sorted.
-    pub(super) fn approved(
-        &self,
-        proposal: &Proposal<'_>,
-        policy: &Policy,
-        maintainers: usize,
-    ) -> Vec<(ObjectId, (EventId, Vec<EventId>))> {
+    /// Commits of the proposal's last revision whose approvals fulfil the policy, each with the approvals, sorted.
+    pub(super) fn approved(&self, proposal: &Proposal) -> Vec<(ObjectId, Vec<EventId>)> {
         let commits: BTreeSet<ObjectId> = proposal.approvals.iter().map(|approval| approval.commit).collect();
-        let fulfilled = |commit: &ObjectId| self.missing(proposal.last, commit, policy, maintainers) == 0;
+        let fulfilled = |commit: &ObjectId| self.approvals_missing(proposal, commit, None) == 0;
         let with_approvals = |commit: ObjectId| {
             let on_commit = proposal.approvals.iter().filter(|approval| approval.commit == commit);
             let mut ids: Vec<EventId> = on_commit.map(|approval| approval.id).take(32).collect();
             ids.sort_unstable();
-            (commit, (proposal.last.id, ids))
+            (commit, ids)
         };
         commits.into_iter().filter(fulfilled).map(with_approvals).collect()
+    }
+
+    /// Approved commits that have not landed: what any member's node may complete.
+    pub fn landable(&self) -> Vec<Landable> {
+        let mut found = Vec::new();
+        for number in &self.ready {
+            let row = self.proposal_row(*number);
+            let Some(proposal) = row.and_then(|row| self.describe_proposal(*number, &row)) else { continue };
+            for (commit, approvals) in self.approved(&proposal) {
+                let target = &proposal.last.target;
+                let Some(branch) = self.branch(target).filter(|_| !self.has_landed(target, &commit)) else {
+                    continue;
+                };
+                found.push(Landable {
+                    branch: target.clone(),
+                    heads: branch.lids(),
+                    head_commits: branch.commits(),
+                    revision: Some(proposal.last.id),
+                    tip: commit,
+                    approvals,
+                });
+            }
+        }
+        found
     }
 }

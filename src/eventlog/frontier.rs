@@ -27,56 +27,52 @@ pub struct FrontierEntry {
     pub id: [u8; 8],
 }
 
-/// The heads of all feeds held.
+/// How far each strand is part of the log: a strand is a feed, or a branch of one that forked, by the number that it
+/// has in this log alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Frontier {
-    heads: BTreeMap<PeerId, Head>,
+    heads: BTreeMap<u32, (PeerId, Head)>,
 }
 
-/// Events of one feed that the other side lacks: from `from` on, up to and including `to`.
+/// Events of one strand that the other side lacks: from `from` on, up to and including `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lacking {
-    /// The feed.
-    pub feed: PeerId,
-    /// First number lacking.
+    /// The strand.
+    pub strand: u32,
+    /// First number lacking; where the strand begins later than that, its first.
     pub from: u64,
     /// Last number held here.
     pub to: u64,
 }
 
 impl Frontier {
-    /// The head of a feed.
-    pub fn head(&self, feed: &PeerId) -> Option<Head> {
-        self.heads.get(feed).copied()
+    /// The head of a strand.
+    pub fn head(&self, strand: u32) -> Option<Head> {
+        self.heads.get(&strand).map(|(_, head)| *head)
     }
 
-    /// Feeds and heads in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &Head)> {
-        self.heads.iter()
+    /// Strands with their feeds and heads, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &PeerId, &Head)> {
+        self.heads.iter().map(|(strand, (feed, head))| (*strand, feed, head))
     }
 
     /// How many feeds.
     pub fn feeds(&self) -> usize {
-        self.heads.len()
+        let feeds: std::collections::BTreeSet<&PeerId> = self.heads.values().map(|(feed, _)| feed).collect();
+        feeds.len()
     }
 
-    /// How many events: every feed is held from 0 on.
-    pub fn events(&self) -> u64 {
-        self.heads.values().map(|head| head.seq + 1).sum()
-    }
-
-    /// A further event of `feed`. Lower numbers than the one held change nothing.
-    pub fn advance(&mut self, feed: PeerId, head: Head) {
-        let held = self.heads.entry(feed).or_insert(head);
-        if head.seq > held.seq {
-            *held = head;
-        }
+    /// Sets how far a strand goes.
+    pub fn set(&mut self, strand: u32, feed: PeerId, head: Head) {
+        self.heads.insert(strand, (feed, head));
     }
 
     /// Equal on two peers = same log.
     pub fn digest(&self) -> [u8; 32] {
-        let mut bytes = Vec::with_capacity(self.heads.len() * 72);
-        for (feed, head) in &self.heads {
+        let mut heads: Vec<&(PeerId, Head)> = self.heads.values().collect();
+        heads.sort_unstable();
+        let mut bytes = Vec::with_capacity(heads.len() * 72);
+        for (feed, head) in heads {
             bytes.extend_from_slice(&feed.0);
             bytes.extend_from_slice(&head.seq.to_be_bytes());
             bytes.extend_from_slice(&head.id.0);
@@ -84,28 +80,31 @@ impl Frontier {
         Context::Frontier.hash_whole(&bytes)
     }
 
-    /// The form in which it is sent.
+    /// The form in which it is sent: a feed that forked has an entry for each branch.
     pub fn entries(&self) -> Vec<FrontierEntry> {
-        self.heads.keys().filter_map(|feed| self.entry(feed)).collect()
+        let mut entries: Vec<FrontierEntry> = self.heads.keys().filter_map(|strand| self.entry(*strand)).collect();
+        entries.sort_unstable();
+        entries
     }
 
-    /// One feed of it.
-    pub fn entry(&self, feed: &PeerId) -> Option<FrontierEntry> {
-        self.head(feed).map(|head| FrontierEntry { feed: *feed, seq: head.seq, id: short(&head.id) })
+    /// One strand of it.
+    pub fn entry(&self, strand: u32) -> Option<FrontierEntry> {
+        let (feed, head) = self.heads.get(&strand)?;
+        Some(FrontierEntry { feed: *feed, seq: head.seq, id: short(&head.id) })
     }
 
-    /// What a peer that told `theirs` (feed to last number) lacks of this.
-    pub fn lacking(&self, theirs: &BTreeMap<PeerId, u64>) -> Vec<Lacking> {
-        let lacks = |(feed, head): (&PeerId, &Head)| {
-            let from = theirs.get(feed).map_or(0, |seq| seq.saturating_add(1));
-            (from <= head.seq).then_some(Lacking { feed: *feed, from, to: head.seq })
+    /// What a peer that has `theirs` (strand to last number) lacks of this.
+    pub fn lacking(&self, theirs: &BTreeMap<u32, u64>) -> Vec<Lacking> {
+        let lacks = |(strand, (_, head)): (&u32, &(PeerId, Head))| {
+            let from = theirs.get(strand).map_or(0, |seq| seq.saturating_add(1));
+            (from <= head.seq).then_some(Lacking { strand: *strand, from, to: head.seq })
         };
         self.heads.iter().filter_map(lacks).collect()
     }
 }
 
 /// The start of an id, as a frontier entry carries it.
-fn short(id: &EventId) -> [u8; 8] {
+pub(crate) fn short(id: &EventId) -> [u8; 8] {
     id.0[..8].try_into().expect("8 of 32 bytes")
 }
 
@@ -117,7 +116,8 @@ mod tests {
     fn frontier(heads: &BTreeMap<u8, u64>) -> Frontier {
         let mut frontier = Frontier::default();
         for (feed, seq) in heads {
-            frontier.advance(PeerId([*feed; 32]), Head { seq: *seq, id: EventId([*seq as u8; 32]) });
+            let head = Head { seq: *seq, id: EventId([*seq as u8; 32]) };
+            frontier.set(u32::from(*feed), PeerId([*feed; 32]), head);
         }
         frontier
     }
@@ -130,14 +130,14 @@ mod tests {
             b in prop::collection::btree_map(0u8..8, 0u64..50, 0..8),
         ) {
             let (mut left, mut right) = (frontier(&a), frontier(&b));
-            let told = |frontier: &Frontier| frontier.iter().map(|(feed, head)| (*feed, head.seq)).collect::<BTreeMap<_, _>>();
+            let told = |of: &Frontier| of.iter().map(|(strand, _, head)| (strand, head.seq)).collect::<BTreeMap<_, _>>();
             let (to_right, to_left) = (left.lacking(&told(&right)), right.lacking(&told(&left)));
             for lacking in &to_right {
-                prop_assert!(right.head(&lacking.feed).is_none_or(|head| head.seq + 1 == lacking.from));
-                right.advance(lacking.feed, left.head(&lacking.feed).unwrap());
+                prop_assert!(right.head(lacking.strand).is_none_or(|head| head.seq + 1 == lacking.from));
+                right.set(lacking.strand, PeerId([lacking.strand as u8; 32]), left.head(lacking.strand).unwrap());
             }
             for lacking in &to_left {
-                left.advance(lacking.feed, right.head(&lacking.feed).unwrap());
+                left.set(lacking.strand, PeerId([lacking.strand as u8; 32]), right.head(lacking.strand).unwrap());
             }
             prop_assert_eq!(left.digest(), right.digest());
             prop_assert!(left.lacking(&told(&right)).is_empty());

@@ -12,6 +12,7 @@ pub mod rows;
 pub mod store;
 
 pub use event::{Body, Draft, Event, Malformed};
+pub(crate) use frontier::short;
 pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
 pub use kind::{
     Ack, Approve, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,

@@ -35,7 +35,11 @@ pub enum Table {
     Landings,
     /// Landing id, id of a landing on it → empty.
     Above,
-    /// Branch number (u8), commit's bytes → empty: commits that a canonical branch contains.
+    /// First 16 bytes of an approval's id, landing id → empty: landings that name the approval.
+    Rests,
+    /// hlc (u64) of a landing's first carrier, landing id → empty: landings to recompute from the objects.
+    Unsettled,
+    /// Branch number (u8), commit's bytes → 0 by a landing, 1 as the objects say: what a canonical branch contains.
     Landed,
     /// Feed's strand (u32), other strand (u32) → highest seq (u64) of the first that an event of the second names.
     Named,
@@ -47,7 +51,7 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Events,
         Self::Strands,
         Self::Governance,
@@ -58,6 +62,8 @@ impl Table {
         Self::Tips,
         Self::Landings,
         Self::Above,
+        Self::Rests,
+        Self::Unsettled,
         Self::Landed,
         Self::Named,
         Self::Single,
@@ -176,6 +182,11 @@ impl Rows {
     /// Deletes a row.
     pub fn delete(&mut self, table: Table, key: Vec<u8>) {
         Arc::make_mut(&mut self.top).rows.insert((table, key), None);
+    }
+
+    /// Is there anything to append?
+    pub fn has_changes(&self) -> bool {
+        !self.top.is_empty()
     }
 
     /// Adds an event.

@@ -1,9 +1,10 @@
 //! Sessions with neighbours: compare digests, exchange frontiers, send what is lacking, then forward.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::message::Message;
-use crate::eventlog::{Durable, Event, Frontier, FrontierEntry, Lacking};
+use crate::eventlog::{Durable, Event, Frontier, FrontierEntry, Head, Lacking};
 use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
@@ -20,28 +21,49 @@ pub enum Input {
     },
     /// The session ended.
     PeerDown(PeerId),
-    /// It said something.
-    Received {
+    /// It told where it stands: a part of its frontier, by our strands.
+    Frontier {
         /// Who.
         peer: PeerId,
-        /// What.
-        message: Message,
+        /// Strand to last number.
+        heads: Vec<(u32, u64)>,
+        /// Was it the last part?
+        last: bool,
     },
-    /// It sent these events, so it holds these feeds so far (feed, number), whether they were new here or not.
+    /// It told that it holds these, durably, by our strands.
+    Has {
+        /// Who.
+        peer: PeerId,
+        /// Strand to last number.
+        heads: Vec<(u32, u64)>,
+    },
+    /// It told which objects it serves.
+    Serves {
+        /// Who.
+        peer: PeerId,
+        /// The commits.
+        commits: Vec<crate::id::ObjectId>,
+    },
+    /// It sent these events, so it holds these strands so far, whether they were new here or not.
     Told {
         /// Who.
         peer: PeerId,
-        /// What it holds at least.
-        heads: Vec<(PeerId, u64)>,
+        /// Strand to last number.
+        heads: Vec<(u32, u64)>,
     },
     /// Events are durable here, in an order that respects causality.
-    Stored(Vec<Durable<Event>>),
+    Stored {
+        /// With their strands.
+        events: Vec<(u32, Durable<Arc<Event>>)>,
+        /// How far each strand is part of the log; it may be ahead of what is durable.
+        logged: Frontier,
+    },
     /// An [`Output::Load`] is done.
     Loaded {
         /// For whom.
         peer: PeerId,
-        /// In an order that respects causality.
-        events: Vec<Durable<Event>>,
+        /// With their strands, in an order that respects causality.
+        events: Vec<(u32, Durable<Arc<Event>>)>,
     },
     /// The events of the last [`Output::Send`] with `flush` have left.
     Flushed(PeerId),
@@ -93,12 +115,12 @@ pub enum Output {
 
 #[derive(Debug, Default)]
 struct Neighbour {
-    /// Feed to last number that it has, as far as told or sent.
-    has: BTreeMap<PeerId, u64>,
-    /// Feed to last number that it has durably, as told.
-    durable: BTreeMap<PeerId, u64>,
+    /// Strand to last number that it has, as far as told or sent.
+    has: BTreeMap<u32, u64>,
+    /// Strand to last number that it has durably, as told.
+    durable: BTreeMap<u32, u64>,
     /// The parts of a frontier that is being told.
-    telling: BTreeMap<PeerId, u64>,
+    telling: BTreeMap<u32, u64>,
     /// What it holds is known.
     known: bool,
     /// Our frontier was sent.
@@ -111,15 +133,19 @@ struct Neighbour {
 /// All sessions of one node.
 #[derive(Debug, Default)]
 pub struct Sync {
+    /// What is part of the log and durable.
     frontier: Frontier,
+    /// The last event of each strand that is durable, part of the log or not.
+    durable: BTreeMap<u32, Head>,
     neighbours: BTreeMap<PeerId, Neighbour>,
     outputs: VecDeque<Output>,
 }
 
 impl Sync {
-    /// No sessions yet; `frontier` is what is durable here.
+    /// No sessions yet; `frontier` is what is durable here and part of the log.
     pub fn new(frontier: Frontier) -> Self {
-        Self { frontier, ..Self::default() }
+        let durable = frontier.iter().map(|(strand, _, head)| (strand, *head)).collect();
+        Self { frontier, durable, ..Self::default() }
     }
 
     /// Takes one input. Cannot fail: a peer's mistake becomes [`Output::Drop`].
@@ -130,9 +156,22 @@ impl Sync {
                 self.neighbours.remove(&peer);
                 self.outputs.retain(|output| output.peer() != peer);
             }
-            Input::Received { peer, message } => self.received(peer, message),
+            Input::Frontier { peer, heads, last } => self.told_frontier(peer, &heads, last),
+            Input::Has { peer, heads } => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    for (strand, seq) in heads {
+                        raise(&mut neighbour.has, strand, seq);
+                        raise(&mut neighbour.durable, strand, seq);
+                    }
+                }
+            }
+            Input::Serves { peer, commits } => {
+                if self.neighbours.contains_key(&peer) {
+                    self.outputs.push_back(Output::Serves { peer, commits });
+                }
+            }
             Input::Told { peer, heads } => self.told(peer, &heads),
-            Input::Stored(events) => self.stored(&events),
+            Input::Stored { events, logged } => self.stored(&events, &logged),
             Input::Loaded { peer, events } => self.loaded(peer, events),
             Input::Flushed(peer) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
@@ -177,15 +216,20 @@ impl Sync {
         Some(self.frontier.lacking(&neighbour.durable).is_empty())
     }
 
-    /// The last number of `feed` that this neighbour holds durably.
-    pub fn durable_at(&self, peer: &PeerId, feed: &PeerId) -> Option<u64> {
-        self.neighbours.get(peer)?.durable.get(feed).copied()
+    /// The last number of a strand that this neighbour holds durably.
+    pub fn durable_at(&self, peer: &PeerId, strand: u32) -> Option<u64> {
+        self.neighbours.get(peer)?.durable.get(&strand).copied()
+    }
+
+    /// What is durable here and part of the log.
+    pub fn frontier(&self) -> &Frontier {
+        &self.frontier
     }
 
     fn peer_up(&mut self, peer: PeerId, digest: [u8; 32]) {
         let mut neighbour = Neighbour::default();
         if digest == self.frontier.digest() {
-            neighbour.has = self.frontier.iter().map(|(feed, head)| (*feed, head.seq)).collect();
+            neighbour.has = self.frontier.iter().map(|(strand, _, head)| (strand, head.seq)).collect();
             neighbour.durable = neighbour.has.clone();
             neighbour.known = true;
         }
@@ -211,84 +255,69 @@ impl Sync {
         self.outputs.push_back(Output::Send { peer, message, flush: false });
     }
 
-    fn received(&mut self, peer: PeerId, message: Message) {
+    fn told_frontier(&mut self, peer: PeerId, heads: &[(u32, u64)], last: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        match message {
-            Message::Frontier { entries, last } => {
-                let room = limits::FRONTIER_FEEDS * 20;
-                if neighbour.telling.len() + entries.len() > room {
-                    self.outputs.push_back(Output::Drop { peer, why: "its frontier has too many feeds" });
-                    return;
-                }
-                neighbour.telling.extend(entries.iter().map(|entry| (entry.feed, entry.seq)));
-                if last {
-                    neighbour.has = std::mem::take(&mut neighbour.telling);
-                    neighbour.durable = neighbour.has.clone();
-                    neighbour.known = true;
-                    if !neighbour.told {
-                        self.tell_frontier(peer);
-                    }
-                    self.pump(peer);
-                }
+        for (strand, seq) in heads {
+            raise(&mut neighbour.telling, *strand, *seq);
+        }
+        if last {
+            neighbour.has = std::mem::take(&mut neighbour.telling);
+            neighbour.durable = neighbour.has.clone();
+            neighbour.known = true;
+            if !neighbour.told {
+                self.tell_frontier(peer);
             }
-            // Events are checked and stored by the node, which then tells `Input::Stored`.
-            Message::Events(_) => {}
-            Message::Held(entries) => {
-                for entry in entries {
-                    // Only feeds that we know: what it says of others would only take memory.
-                    if self.frontier.head(&entry.feed).is_some() {
-                        raise(&mut neighbour.has, entry.feed, entry.seq);
-                        raise(&mut neighbour.durable, entry.feed, entry.seq);
-                    }
-                }
-            }
-            Message::Objects(commits) => self.outputs.push_back(Output::Serves { peer, commits }),
-            Message::Unknown(_) => {}
+            self.pump(peer);
         }
     }
 
     /// Only what is durable is ever sent, so whoever sends an event holds it. What is durable here already is
     /// acknowledged at once; what is new is when it has been stored.
-    fn told(&mut self, peer: PeerId, heads: &[(PeerId, u64)]) {
+    fn told(&mut self, peer: PeerId, heads: &[(u32, u64)]) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let mut known = Vec::new();
-        for (feed, seq) in heads {
-            raise(&mut neighbour.has, *feed, *seq);
-            raise(&mut neighbour.durable, *feed, *seq);
-            if self.frontier.head(feed).is_some_and(|head| head.seq >= *seq) {
-                known.push(*feed);
+        for (strand, seq) in heads {
+            raise(&mut neighbour.has, *strand, *seq);
+            raise(&mut neighbour.durable, *strand, *seq);
+            if self.frontier.head(*strand).is_some_and(|head| head.seq >= *seq) {
+                known.push(*strand);
             }
         }
         self.say_held(peer, &known);
     }
 
-    fn say_held(&mut self, peer: PeerId, feeds: &[PeerId]) {
-        let held: Vec<FrontierEntry> = feeds.iter().filter_map(|feed| self.frontier.entry(feed)).collect();
+    fn say_held(&mut self, peer: PeerId, strands: &[u32]) {
+        let held: Vec<FrontierEntry> = strands.iter().filter_map(|strand| self.frontier.entry(*strand)).collect();
         if !held.is_empty() {
             self.outputs.push_back(Output::Send { peer, message: Message::Held(held), flush: false });
         }
     }
 
-    fn stored(&mut self, events: &[Durable<Event>]) {
+    fn stored(&mut self, events: &[(u32, Durable<Arc<Event>>)], logged: &Frontier) {
         let caught_up: Vec<PeerId> = self
             .neighbours
             .iter()
             .filter(|(_, n)| n.known && !n.loading && self.frontier.lacking(&n.has).is_empty())
             .map(|(peer, _)| *peer)
             .collect();
-        let mut feeds: BTreeMap<PeerId, u64> = BTreeMap::new();
-        for event in events {
-            let event = event.get();
-            let head = crate::eventlog::Head { seq: event.body().seq, id: event.id() };
-            self.frontier.advance(event.body().author, head);
-            raise(&mut feeds, event.body().author, event.body().seq);
+        let mut strands: BTreeMap<u32, u64> = BTreeMap::new();
+        for (strand, event) in events {
+            let body = event.get().body();
+            self.durable.insert(*strand, Head { seq: body.seq, id: event.get().id() });
+            raise(&mut strands, *strand, body.seq);
+        }
+        self.frontier = Frontier::default();
+        for (strand, feed, head) in logged.iter() {
+            // What is part of the log and not durable yet is told later.
+            let Some(durable) = self.durable.get(&strand) else { continue };
+            self.frontier.set(strand, *feed, if durable.seq < head.seq { *durable } else { *head });
         }
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         for peer in peers {
             // Those who have it already hear that it is here too; the others hear by getting it.
-            let has = |feed: &PeerId, seq: u64| self.neighbours[&peer].has.get(feed).is_some_and(|has| *has >= seq);
-            let known: Vec<PeerId> =
-                feeds.iter().filter(|(feed, seq)| has(feed, **seq)).map(|(feed, _)| *feed).collect();
+            let has = |strand: &u32, seq: u64| self.neighbours[&peer].has.get(strand).is_some_and(|has| *has >= seq);
+            let known: Vec<u32> =
+                strands.iter().filter(|(strand, seq)| has(strand, **seq)).map(|(strand, _)| *strand).collect();
             self.say_held(peer, &known);
             if caught_up.contains(&peer) {
                 self.forward(peer, events);
@@ -299,14 +328,18 @@ impl Sync {
     }
 
     /// Sends new events at once to a neighbour that lacked nothing before them.
-    fn forward(&mut self, peer: PeerId, events: &[Durable<Event>]) {
+    fn forward(&mut self, peer: PeerId, events: &[(u32, Durable<Arc<Event>>)]) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let mut batch = Vec::new();
         let mut bytes = 0;
-        for event in events {
+        for (strand, event) in events {
             let event = event.get();
-            let (feed, seq) = (event.body().author, event.body().seq);
-            if neighbour.has.get(&feed).is_some_and(|has| *has >= seq) {
+            let seq = event.body().seq;
+            if neighbour.has.get(strand).is_some_and(|has| *has >= seq) {
+                continue;
+            }
+            if self.frontier.head(*strand).is_none_or(|head| head.seq < seq) {
+                // No part of the log.
                 continue;
             }
             bytes += event.bytes().len();
@@ -314,10 +347,13 @@ impl Sync {
                 // The rest goes the way of a catch-up, with its back-pressure.
                 break;
             }
-            raise(&mut neighbour.has, feed, seq);
+            raise(&mut neighbour.has, *strand, seq);
             batch.push(event.bytes().to_vec());
         }
-        if !batch.is_empty() {
+        if batch.is_empty() {
+            // What was held before may be part of the log now.
+            self.pump(peer);
+        } else {
             neighbour.loading = true;
             self.outputs.push_back(Output::Send { peer, message: Message::Events(batch), flush: true });
         }
@@ -336,15 +372,15 @@ impl Sync {
         }
     }
 
-    fn loaded(&mut self, peer: PeerId, events: Vec<Durable<Event>>) {
+    fn loaded(&mut self, peer: PeerId, events: Vec<(u32, Durable<Arc<Event>>)>) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let mut batch = Vec::with_capacity(events.len());
-        for event in events {
+        for (strand, event) in events {
             let event = event.into_inner();
-            let (feed, seq) = (event.body().author, event.body().seq);
+            let seq = event.body().seq;
             // It may have got it from another in the meantime.
-            if neighbour.has.get(&feed).is_none_or(|has| *has < seq) {
-                raise(&mut neighbour.has, feed, seq);
+            if neighbour.has.get(&strand).is_none_or(|has| *has < seq) {
+                raise(&mut neighbour.has, strand, seq);
                 batch.push(event.bytes().to_vec());
             }
         }
@@ -367,7 +403,7 @@ impl Output {
     }
 }
 
-fn raise(map: &mut BTreeMap<PeerId, u64>, feed: PeerId, seq: u64) {
-    let held = map.entry(feed).or_insert(seq);
+fn raise(map: &mut BTreeMap<u32, u64>, strand: u32, seq: u64) {
+    let held = map.entry(strand).or_insert(seq);
     *held = seq.max(*held);
 }

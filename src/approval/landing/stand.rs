@@ -1,0 +1,269 @@
+//! Heads: taken further by new landings, and back by revocations.
+
+use std::collections::BTreeSet;
+
+use super::enter::Carried;
+use super::{Carrier, LandingRow, State};
+use crate::approval::{Change, Void, flags};
+use crate::eventlog::rows::{EventRow, Place, Table};
+use crate::eventlog::{Event, Land, Payload};
+use crate::id::{BranchName, Lid, ObjectId};
+
+impl State {
+    /// Takes in an event that carries a landing.
+    pub(in crate::approval) fn land(&mut self, event: &Event, land: &Land, row: &mut EventRow) -> Result<Lid, Void> {
+        let branch = self.canonical_number(&land.branch).ok_or(Void::NotCanonical)?;
+        let content = land.content();
+        let lid = content.lid(&self.project);
+        let mut heads = Vec::new();
+        for head in &land.heads {
+            heads.push(self.landing_row(head).filter(|row| row.branch == branch).ok_or(Void::Heads)?);
+        }
+        if self.related(&land.heads) || !Self::fits_join(land, &heads, self) {
+            return Err(Void::Heads);
+        }
+        let carried = Carried { land, refs: &event.body().refs, row: *row };
+        let entered = row.flags & flags::ADMISSIBLE != 0 && self.enters(&carried);
+        let (clear, ok) = (entered && self.is_clear(&carried), entered && self.is_ok_now(&carried));
+        for approval in &land.approvals {
+            let key = [&approval.0[..16], &lid.0].concat();
+            self.rows.put(Table::Rests, key, Vec::new());
+        }
+        let carrier = Carrier { place: row.place, hlc: row.hlc, entered, ok, clear };
+        let mut known = match self.landing_row(&lid) {
+            Some(known) => {
+                self.rows.delete(Table::Unsettled, unsettled_key(known.hlc, &lid));
+                known
+            }
+            None => {
+                for head in &land.heads {
+                    self.rows.put(Table::Above, [head.0, lid.0].concat(), Vec::new());
+                }
+                let doomed = heads.iter().any(|head| head.sound == Some(false));
+                LandingRow { branch, hlc: row.hlc, carriers: Vec::new(), sound: doomed.then_some(false) }
+            }
+        };
+        let was_ok = known.is_ok();
+        known.hlc = known.hlc.min(row.hlc);
+        known.carriers.push(carrier);
+        known.carriers.sort_unstable_by_key(|carrier| (carrier.hlc, carrier.place));
+        self.put_landing(&lid, &known);
+        self.list_unsettled(&lid, &known);
+        if ok && !was_ok {
+            let mut proposals = BTreeSet::new();
+            self.take_further(&known, &lid, &mut proposals);
+            for proposal in proposals {
+                self.weigh(proposal);
+            }
+        }
+        if entered { Ok(lid) } else { Err(Void::Policy) }
+    }
+
+    fn fits_join(land: &Land, heads: &[LandingRow], of: &Self) -> bool {
+        if !land.is_join() {
+            return true;
+        }
+        let smallest = heads.first().and_then(|row| of.content(row));
+        heads.len() == 2 && smallest.is_some_and(|content| content.new == land.tip)
+    }
+
+    /// Is one of these below another?
+    fn related(&self, lids: &[Lid]) -> bool {
+        lids.iter().any(|one| lids.iter().any(|other| one != other && self.is_below(one, other)))
+    }
+
+    fn list_unsettled(&mut self, lid: &Lid, row: &LandingRow) {
+        let key = unsettled_key(row.hlc, lid);
+        if row.is_ok() && row.sound.is_none() {
+            self.rows.put(Table::Unsettled, key, Vec::new());
+        } else if self.rows.has(Table::Unsettled, &key) {
+            self.rows.delete(Table::Unsettled, key);
+        }
+    }
+
+    fn above(&self, lid: &Lid) -> BTreeSet<Lid> {
+        let mut found = BTreeSet::new();
+        self.rows.scan_prefix(Table::Above, &lid.0, |key, _| {
+            found.extend(key[32..].try_into().ok().map(Lid));
+            true
+        });
+        found
+    }
+
+    /// The objects say whether a landing's commit is what its fields give. Returns the branch if a head moved.
+    pub fn settle(&mut self, lid: &Lid, sound: bool) -> Option<BranchName> {
+        let mut todo = vec![*lid];
+        let mut proposals = BTreeSet::new();
+        let mut moved = None;
+        while let Some(next) = todo.pop() {
+            let Some(mut row) = self.landing_row(&next).filter(|row| row.sound.is_none()) else { continue };
+            row.sound = Some(sound);
+            self.put_landing(&next, &row);
+            self.list_unsettled(&next, &row);
+            if sound && self.take_further(&row, &next, &mut proposals) {
+                moved = Some(row.branch);
+            }
+            if !sound {
+                // What is on it is not sound either.
+                todo.extend(self.above(&next));
+            }
+        }
+        for proposal in proposals {
+            self.weigh(proposal);
+        }
+        moved.and_then(|branch| self.canonical().get(branch as usize)).map(|(name, _)| name.clone())
+    }
+
+    /// A landing came to hold up its branch: it is a head unless one is above it, and what it is on is none.
+    fn take_further(&mut self, row: &LandingRow, lid: &Lid, proposals: &mut BTreeSet<u32>) -> bool {
+        if !row.is_good() {
+            return false;
+        }
+        self.land_commits(row, proposals);
+        let Some(heads) = self.heads.get(row.branch as usize).cloned() else { return false };
+        if heads.contains(lid) || heads.iter().any(|head| self.is_below(lid, head)) {
+            return false;
+        }
+        let kept: BTreeSet<Lid> = heads.into_iter().filter(|head| !self.is_below(head, lid)).collect();
+        self.heads[row.branch as usize] = kept;
+        self.heads[row.branch as usize].insert(*lid);
+        true
+    }
+
+    /// What a landing brought in is part of the branch; so is what lies under it.
+    fn land_commits(&mut self, row: &LandingRow, proposals: &mut BTreeSet<u32>) {
+        let mut todo = vec![row.clone()];
+        while let Some(row) = todo.pop() {
+            let Some(content) = self.content(&row) else { continue };
+            let name = content.branch.clone();
+            if self.has_landed(&name, &content.new) && self.has_landed(&name, &content.tip) {
+                continue;
+            }
+            for commit in [content.tip, content.new] {
+                self.mark_landed(row.branch, &commit);
+                proposals.extend(self.proposals_at(&commit));
+            }
+            todo.extend(content.heads.iter().filter_map(|head| self.landing_row(head)));
+        }
+    }
+
+    /// Judges landings again, and all that is on them, each after what it is on.
+    pub(in crate::approval) fn reland(
+        &mut self,
+        seeds: BTreeSet<Lid>,
+        proposals: &mut BTreeSet<u32>,
+        changes: &mut Vec<Change>,
+    ) {
+        let mut order: BTreeSet<(u64, Lid, Place)> = BTreeSet::new();
+        let mut todo: Vec<Lid> = seeds.into_iter().collect();
+        let mut seen: BTreeSet<Lid> = BTreeSet::new();
+        while let Some(lid) = todo.pop() {
+            let Some(row) = self.landing_row(&lid).filter(|_| seen.insert(lid)) else { continue };
+            order.extend(row.carriers.iter().map(|carrier| (carrier.hlc, lid, carrier.place)));
+            todo.extend(self.above(&lid));
+        }
+        let good = |state: &Self, lid: &Lid| state.landing_row(lid).is_some_and(|row| row.is_good());
+        let before: BTreeSet<Lid> = seen.iter().filter(|lid| good(self, lid)).copied().collect();
+        // Each event after those that it names.
+        for (_, lid, place) in order {
+            let (Some(mut row), Some(event)) = (self.landing_row(&lid), self.event_at(place)) else { continue };
+            let (Payload::Land(land), Some(event_row)) = (event.payload(), self.row(&event.id())) else { continue };
+            let ok = self.is_ok_now(&Carried { land, refs: &event.body().refs, row: event_row });
+            let Some(carrier) = row.carriers.iter_mut().find(|carrier| carrier.place == place) else { continue };
+            let ok = ok && carrier.entered;
+            if carrier.ok != ok {
+                carrier.ok = ok;
+                self.put_landing(&lid, &row);
+                self.list_unsettled(&lid, &row);
+            }
+        }
+        let after: BTreeSet<Lid> = seen.iter().filter(|lid| good(self, lid)).copied().collect();
+        let fallen: BTreeSet<Lid> = before.difference(&after).copied().collect();
+        if !fallen.is_empty() {
+            self.take_back(&fallen, &seen, proposals, changes);
+        }
+        for lid in after.difference(&before) {
+            if let Some(row) = self.landing_row(lid) {
+                self.take_further(&row, lid, proposals);
+            }
+        }
+    }
+
+    /// Heads that fell give way to what they were on.
+    fn take_back(
+        &mut self,
+        fallen: &BTreeSet<Lid>,
+        looked_at: &BTreeSet<Lid>,
+        proposals: &mut BTreeSet<u32>,
+        changes: &mut Vec<Change>,
+    ) {
+        for number in 0..self.heads.len() {
+            let before = self.heads[number].clone();
+            if before.is_disjoint(fallen) {
+                continue;
+            }
+            let (mut found, mut seen, mut todo) = (BTreeSet::new(), BTreeSet::new(), Vec::from_iter(before));
+            while let Some(lid) = todo.pop() {
+                if !seen.insert(lid) {
+                    continue;
+                }
+                let Some(row) = self.landing_row(&lid) else { continue };
+                if row.is_good() {
+                    found.insert(lid);
+                } else if let Some(content) = self.content(&row) {
+                    todo.extend(content.heads);
+                }
+            }
+            let heads: BTreeSet<Lid> =
+                found.iter().filter(|lid| !found.iter().any(|above| self.is_below(lid, above))).copied().collect();
+            self.heads[number] = heads.clone();
+            self.forget_landed(number as u8, &heads, looked_at, proposals);
+            if let Some((branch, _)) = self.canonical().get(number) {
+                let change = Change::Rewound { branch: branch.clone() };
+                changes.push(change);
+            }
+        }
+    }
+
+    /// Commits of landings that no head stands on any more have not landed; what the objects said is asked again.
+    fn forget_landed(
+        &mut self,
+        branch: u8,
+        heads: &BTreeSet<Lid>,
+        looked_at: &BTreeSet<Lid>,
+        proposals: &mut BTreeSet<u32>,
+    ) {
+        let mut gone: Vec<ObjectId> = Vec::new();
+        let mut kept: BTreeSet<ObjectId> = BTreeSet::new();
+        for lid in looked_at {
+            let Some(row) = self.landing_row(lid).filter(|row| row.branch == branch) else { continue };
+            let Some(content) = self.content(&row) else { continue };
+            let stands = heads.iter().any(|head| head == lid || self.is_below(lid, head));
+            if stands {
+                kept.extend([content.tip, content.new]);
+            } else {
+                gone.extend([content.tip, content.new]);
+            }
+        }
+        let mut said = Vec::new();
+        self.rows.scan_prefix(Table::Landed, &[branch], |key, value| {
+            if value.first() == Some(&1) {
+                said.push(key.to_vec());
+            }
+            true
+        });
+        for key in said {
+            proposals.extend(self.proposals_at_bytes(&key[1..]));
+            self.rows.delete(Table::Landed, key);
+        }
+        for commit in gone.into_iter().filter(|commit| !kept.contains(commit)) {
+            self.rows.delete(Table::Landed, super::landed_key(branch, &commit));
+            proposals.extend(self.proposals_at(&commit));
+        }
+    }
+}
+
+fn unsettled_key(hlc: u64, lid: &Lid) -> Vec<u8> {
+    [&hlc.to_be_bytes()[..], &lid.0].concat()
+}
+

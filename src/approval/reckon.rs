@@ -1,0 +1,176 @@
+//! What changes when authority does: only governance, votes on it and proofs of forks reach back.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::authority::{Gov, Past, Pin, Set};
+use super::{Change, State};
+use crate::eventlog::rows::{Place, Table};
+use crate::eventlog::{Event, Kind, Payload, Target};
+use crate::id::{EventId, Lid, PeerId};
+
+impl State {
+    /// Takes in a governance event.
+    pub(super) fn govern(&mut self, event: &Event, place: Place, past: Past) -> Gov {
+        let (mut pins, mut complete) = (Vec::new(), false);
+        if let Payload::Revoke(revoke) = event.payload() {
+            let pin = |id: &EventId| self.row(id).map(|row| Pin { place: row.place, hlc: row.hlc });
+            pins = revoke.pins.iter().filter_map(pin).collect();
+            complete = self.is_complete(event, &revoke.targets, &pins);
+        }
+        let gov = self.authority.add(event, place, past, pins.clone(), complete);
+        self.put_governance(gov, place, past, pins, complete);
+        gov
+    }
+
+    /// Is every event of the targets' feeds in the past of a revocation a pin of it, or below one?
+    fn is_complete(&self, event: &Event, targets: &[Target], pins: &[Pin]) -> bool {
+        let strands = &self.authority.strands;
+        let is_target = |number: u32| {
+            let strand = strands.get(number);
+            targets.iter().any(|target| match target {
+                Target::Member(member) => strand.member == *member,
+                Target::Identity(identity) => strand.identity == *identity,
+                Target::Feed(feed) => strand.feed == *feed,
+            })
+        };
+        (0..strands.count()).filter(|number| is_target(*number)).all(|number| {
+            let strand = strands.get(number);
+            let pinned = pins.iter().filter_map(|pin| strands.reach(number, pin.place)).max();
+            let next = pinned.map_or(strand.from, |pinned| pinned + 1);
+            next > strand.seq || !self.is_before(Place { strand: number, seq: next }, event.body().deps())
+        })
+    }
+
+    /// Works out what holds now, and what that changes: after a governance event, a fork that was found, or (`forks`)
+    /// more of a forked feed that others built on.
+    pub(super) fn reckon(&mut self, forked: Option<PeerId>, forks: bool, changes: &mut Vec<Change>) {
+        let before = self.held.clone();
+        if let Some(feed) = forked {
+            self.rewitness();
+            changes.push(Change::Forked { feed });
+        }
+        self.authority.renew();
+        self.name_all();
+        self.held = Arc::new(Held::of(self));
+        let after = self.held.clone();
+        if before.accepted != after.accepted {
+            let ids = |a: &Set, b: &Set| -> Vec<EventId> {
+                a.iter().filter(|gov| !b.has(*gov)).map(|gov| self.authority.get(gov).id).collect()
+            };
+            changes.push(Change::Revoked {
+                accepted: ids(&after.accepted, &before.accepted),
+                undone: ids(&before.accepted, &after.accepted),
+            });
+        }
+        let forks = forks || forked.is_some();
+        let strands = 0..self.authority.strands.count();
+        let known = 0..self.authority.count();
+        let reaches_back = forks
+            || strands.into_iter().any(|strand| before.cut(strand) != after.cut(strand))
+            || known.into_iter().any(|gov| before.is_effective(gov) != after.is_effective(gov));
+        if reaches_back {
+            self.relog(changes);
+            self.reweigh(&before, &after, forks, changes);
+        }
+        if reaches_back || before.demands != after.demands || before.maintainers != after.maintainers {
+            self.weigh_open();
+        }
+    }
+
+    /// Looks again at all that lies past a cut which moved: proposals, what was said of them, landings and what is on
+    /// them.
+    fn reweigh(&mut self, before: &Held, after: &Held, forks: bool, changes: &mut Vec<Change>) {
+        let mut proposals: BTreeSet<u32> = BTreeSet::new();
+        let mut landings: BTreeSet<Lid> = BTreeSet::new();
+        for number in 0..self.authority.strands.count() {
+            let strand = self.authority.strands.get(number);
+                        let next = |cut: Option<Option<u64>>| cut.map(|pin| pin.map_or(0, |pin| pin + 1));
+            let (was, is) = (before.cut(number), after.cut(number));
+            let moved = if was == is { None } else { next(was).into_iter().chain(next(is)).min() };
+            let doubled = if forks { self.authority.strands.doubled(&strand.feed) } else { None };
+            let mut from = moved.into_iter().chain(doubled).min();
+            // Rights may rest on a grant that fell, or stood up again.
+            let fell = |gov: Gov| before.is_effective(gov) != after.is_effective(gov);
+            if from.is_none() && self.authority.gave(&strand.member, &strand.identity).any(fell) {
+                from = Some(strand.from);
+            }
+            let Some(from) = from.map(|from| from.max(strand.from)) else { continue };
+            for seq in from..=strand.seq {
+                self.affected(Place { strand: number, seq }, &mut proposals, &mut landings);
+            }
+        }
+        self.reland(landings, &mut proposals, changes);
+        for proposal in proposals {
+            self.weigh(proposal);
+        }
+    }
+
+    /// What an event may change if it counts, or no longer does.
+    fn affected(&self, place: Place, proposals: &mut BTreeSet<u32>, landings: &mut BTreeSet<Lid>) {
+        let Some(event) = self.event_at(place) else { return };
+        match event.body().kind {
+            Kind::LAND => {
+                if let Payload::Land(land) = event.payload() {
+                    landings.insert(land.content().lid(&self.project));
+                }
+            }
+            Kind::APPROVE | Kind::PROPOSE | Kind::REJECT | Kind::WITHDRAW => {
+                if let Some(row) = self.row(&event.id()).filter(|row| row.about > 0) {
+                    proposals.insert(row.about);
+                }
+                if event.body().kind == Kind::APPROVE {
+                    landings.extend(self.resting_on(&event.id()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Landings that name an approval.
+    fn resting_on(&self, approval: &EventId) -> Vec<Lid> {
+        let mut found = Vec::new();
+        self.rows.scan_prefix(Table::Rests, &approval.0[..16], |key, _| {
+            found.extend(key[16..].try_into().ok().map(Lid));
+            true
+        });
+        found
+    }
+}
+
+/// What held at one moment, to see what changed.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    accepted: Set,
+    demands: super::Demands,
+    maintainers: usize,
+    /// How far each strand counts under revocations.
+    cuts: Vec<Option<Option<u64>>>,
+    /// Does each governance event have an effect? Empty where nothing was ever revoked or forked.
+    effective: Vec<bool>,
+}
+
+impl Held {
+    pub(super) fn of(state: &State) -> Self {
+        let authority = &state.authority;
+        let now = authority.now();
+        let calm = now.accepted.is_empty() && !authority.strands.any_forked();
+        let strands = 0..if calm { 0 } else { authority.strands.count() };
+        let all = 0..if calm { 0 } else { authority.count() };
+        Self {
+            accepted: now.accepted.clone(),
+            demands: now.demands,
+            maintainers: now.maintainers(authority),
+            cuts: strands.map(|number| authority.cut_after(number)).collect(),
+            effective: all.map(|gov| authority.judge().effective(authority, gov)).collect(),
+        }
+    }
+
+    fn cut(&self, strand: u32) -> Option<Option<u64>> {
+        self.cuts.get(strand as usize).copied().flatten()
+    }
+
+    fn is_effective(&self, gov: Gov) -> bool {
+        self.effective.get(gov as usize).copied().unwrap_or(true)
+    }
+}
