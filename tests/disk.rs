@@ -118,7 +118,7 @@ fn on_the_small_disk() {
         let path = ana.dir.join(".git/lansync/log.redb");
         let project = ana.project();
         ana.node.stop().await;
-        let store = lansync::eventlog::store::Store::open(&path).expect("it is whole");
+        let store = lansync::eventlog::store::before::Store::open(&path).expect("it is whole");
         assert_eq!(store.project().expect("it is whole"), project);
         let frontier = store.frontier().expect("it is whole");
         assert_eq!((frontier.events(), lansync::id::hex(&frontier.digest())), (said.events, said.digest));

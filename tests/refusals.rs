@@ -289,7 +289,7 @@ fn newer(log: &Path, good: &[u8]) -> Vec<u8> {
     fs::write(&beside, good).expect("written");
     let db = redb::Database::open(&beside).expect("a log");
     let write = db.begin_write().expect("a transaction");
-    write.open_table(table).expect("a table").insert("format", 2_u64.to_be_bytes().as_slice()).expect("a row");
+    write.open_table(table).expect("a table").insert("format", 99_u64.to_be_bytes().as_slice()).expect("a row");
     write.commit().expect("durable");
     drop(db);
     let bytes = fs::read(&beside).expect("written");

@@ -44,6 +44,12 @@ impl Body {
         EventId(Context::Event.hash_whole(&codec::encode(self)))
     }
 
+    fn check_links(&self) -> Result<(), Malformed> {
+        let sorted = |ids: &[EventId]| ids.len() <= limits::EVENT_LINKS && ids.is_sorted_by(|a, b| a < b);
+        let first = self.prev.is_none() == (self.seq == 0);
+        if first && sorted(&self.seen) && sorted(&self.refs) { Ok(()) } else { Err(Malformed::Links) }
+    }
+
     /// Everything that it names: its direct causes.
     pub fn deps(&self) -> impl Iterator<Item = &EventId> {
         self.prev.iter().chain(&self.seen).chain(&self.refs)
@@ -113,18 +119,48 @@ impl Event {
             return Err(Malformed::Format(format));
         }
         let Wire { body, by_feed, by_identity, payload } = codec::decode(bytes, limits::EVENT_BYTES)?;
-        let sorted = |ids: &[EventId]| ids.len() <= limits::EVENT_LINKS && ids.is_sorted_by(|a, b| a < b);
-        if !sorted(&body.seen) || !sorted(&body.refs) || body.prev.is_none() != (body.seq == 0) {
-            return Err(Malformed::Links);
-        }
+        body.check_links()?;
         if body.payload_len as usize != payload.len() || *blake3::hash(&payload).as_bytes() != body.payload_hash {
             return Err(Malformed::Payload);
         }
-        let payload = Payload::decode(body.kind, &payload).map_err(|_| Malformed::Payload)?;
+        Self::checked(body, by_feed, by_identity, &payload, bytes.to_vec())
+    }
+
+    /// The event of these parts. Its payload's length and hash in `body` are right.
+    pub(super) fn assemble(
+        body: Body,
+        by_feed: Signature,
+        by_identity: Option<Signature>,
+        payload: Vec<u8>,
+    ) -> Result<Self, Malformed> {
+        body.check_links()?;
+        let wire = Wire { body, by_feed, by_identity, payload };
+        let bytes = codec::encode(&wire);
+        Self::checked(wire.body, by_feed, by_identity, &wire.payload, bytes)
+    }
+
+    fn checked(
+        body: Body,
+        by_feed: Signature,
+        by_identity: Option<Signature>,
+        payload: &[u8],
+        bytes: Vec<u8>,
+    ) -> Result<Self, Malformed> {
+        let payload = Payload::decode(body.kind, payload).map_err(|_| Malformed::Payload)?;
         if body.kind.name().is_some() && body.kind.uses_rights() != by_identity.is_some() {
             return Err(Malformed::Signature(BadSignature));
         }
-        Ok(Self { id: body.id(), body, payload, by_feed, by_identity, bytes: bytes.to_vec() })
+        Ok(Self { id: body.id(), body, payload, by_feed, by_identity, bytes })
+    }
+
+    /// The feed's signature, and the identity's if its kind carries one.
+    pub(super) fn signatures(&self) -> (Signature, Option<Signature>) {
+        (self.by_feed, self.by_identity)
+    }
+
+    /// Its payload's bytes, which come last.
+    pub(super) fn payload_bytes(&self) -> &[u8] {
+        &self.bytes[self.bytes.len() - self.body.payload_len as usize..]
     }
 
     /// Checks the second signature, if its kind carries one, by the identity that owns the feed.

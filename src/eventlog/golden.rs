@@ -50,7 +50,7 @@ fn signed(seq: u64, payload: Payload, refs: Vec<EventId>) -> Event {
 }
 
 /// One event of each kind.
-fn good() -> Vec<(&'static str, Event)> {
+pub(super) fn good() -> Vec<(&'static str, Event)> {
     let (extensions, revision) = (Extensions::default(), EventId([8; 32]));
     let other = IdentityId([9; 32]);
     let project = genesis().project();

@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure but `store`, the driver that keeps the log in redb.
 
+pub mod compact;
 mod event;
 mod frontier;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::writing::Pending;
 use super::{Card, Settings, Stopped};
 use crate::api::{NotShared, Notice, Progress};
 use crate::approval::State;
-use crate::eventlog::store::Store;
+use crate::eventlog::store::before::Store;
 use crate::git::Repository;
 use crate::hlc::Millis;
 use crate::id::{BranchName, EventId, MemberId, ObjectId, PeerId};

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::api::{Notice, Progress, Refusal, Reply, Request, Status};
-use crate::eventlog::store::Store;
+use crate::eventlog::store::before::Store;
 use crate::git::Repository;
 use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
 use crate::keys::{Context, FeedKey, IdentityKey};

@@ -8,7 +8,7 @@ use super::core::Moves;
 use super::snapshot::Snapshot;
 use super::{Settings, reading, refusals, run};
 use crate::api::{Refusal, Reply, Request};
-use crate::eventlog::store::{Note, Store, StoreError};
+use crate::eventlog::store::{Note, StoreError, before::Store};
 use crate::git::Repository;
 use crate::id::PeerId;
 

@@ -17,7 +17,7 @@ use super::sessions::{Arrival, SessionEnd};
 use super::{Card, Node, Parts, Stopped, clock, discovery_key};
 use crate::api::{Progress, Refusal, Reply, Request};
 use crate::approval::State;
-use crate::eventlog::store::{Note, Store, StoreError};
+use crate::eventlog::store::{Note, StoreError, before::Store};
 use crate::eventlog::{Durable, Event, Malformed};
 use crate::git::Watch;
 use crate::hlc::Hlc;

@@ -8,7 +8,7 @@ use super::core::Core;
 use super::run::Wake;
 use crate::api::Refusal;
 use crate::approval::{Change, Pen};
-use crate::eventlog::store::{Note, Store, StoreError};
+use crate::eventlog::store::{Note, StoreError, before::Store};
 use crate::eventlog::{Certify, Durable, Event, Extensions, Payload};
 use crate::hlc::Millis;
 use crate::id::{EventId, PeerId};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::keyfile::{self, KeyFileError};
 use crate::api::Refusal;
-use crate::eventlog::store::{Note, Store, StoreError};
+use crate::eventlog::store::{Note, StoreError, before::Store};
 use crate::eventlog::{Extensions, Genesis, Payload, Policy};
 use crate::git::{Head, Repository};
 use crate::id::{BranchName, ObjectId, PeerId, ProjectId};

@@ -16,12 +16,13 @@ use redb::{BackendError, StorageBackend};
 /// Bytes that are copied together.
 const PIECE: u64 = 4_096;
 
-/// The log in `path`, every checksum of it verified. It can be written like any other, and forgets that.
-pub(super) fn copy_on_write(path: &Path, cache: usize) -> Result<redb::Database, redb::DatabaseError> {
+/// The log in `path`, every checksum of it verified. It can be written like any other, and forgets that. Where it is
+/// `shared`, others may read it meanwhile.
+pub(super) fn copy_on_write(path: &Path, cache: usize, shared: bool) -> Result<redb::Database, redb::DatabaseError> {
     let file = File::options().read(true).write(true).open(path)?;
     let len = file.metadata()?.len();
     let copy = Mutex::new(Copy { len, kept: len, pieces: HashMap::new() });
-    let backend = CopyOnWrite { file: FileBackend::new(file)?, copy };
+    let backend = CopyOnWrite { file: FileBackend::new(file)?, copy, shared };
     redb::Builder::new().set_cache_size(cache).set_check_integrity_on_open(true).create_with_backend(backend)
 }
 
@@ -29,6 +30,8 @@ pub(super) fn copy_on_write(path: &Path, cache: usize) -> Result<redb::Database,
 struct CopyOnWrite {
     file: FileBackend,
     copy: Mutex<Copy>,
+    /// Nothing is written to the file, so a lock that others who read may hold as well is enough.
+    shared: bool,
 }
 
 /// What differs from the file.
@@ -118,7 +121,7 @@ impl StorageBackend for CopyOnWrite {
 
     // Locks are those of the file: nobody writes to it meanwhile.
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
+        if self.shared { self.file.try_lock_shared_range(start, end) } else { self.file.try_lock_range(start, end) }
     }
 
     fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
@@ -126,7 +129,7 @@ impl StorageBackend for CopyOnWrite {
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_range(start, end)
+        if self.shared { self.file.lock_shared_range(start, end) } else { self.file.lock_range(start, end) }
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
@@ -160,7 +163,7 @@ mod tests {
         std::fs::write(temp.path(), [7; 5_000]).unwrap();
         let file = FileBackend::new(File::options().read(true).write(true).open(temp.path()).unwrap()).unwrap();
         let copy = Mutex::new(Copy { len: 5_000, kept: 5_000, pieces: HashMap::new() });
-        let backend = CopyOnWrite { file, copy };
+        let backend = CopyOnWrite { file, copy, shared: false };
         let read = |offset, len| {
             let mut bytes = vec![1; len];
             backend.read(offset, &mut bytes).unwrap();

@@ -1,113 +1,37 @@
-//! The log in redb: append durably, read by feed and by time, and what this clone alone remembers.
+//! The log in redb: append durably, read by place, id and time, and what this clone alone remembers.
 //!
-//! One writer holds the file; while a node runs no other process can open it, so commands ask the node.
+//! Events, their order in time and the state's rows are written in one transaction, so they always agree. One writer holds
+//! the file; while a node runs no other process can open it, so commands ask the node.
 
+mod base;
+pub mod before;
+mod blocks;
 mod check;
+mod error;
+mod format1;
+mod guard;
+mod migrations;
+mod opening;
+mod reading;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition};
-use tables::{EVENTS, FORMAT, FORMAT_KEY, IDS, META, TIME};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
-use super::{Durable, Event, Frontier, Head, Lacking};
-use crate::hlc::Hlc;
-use crate::id::{EventId, PeerId, ProjectId};
+pub use base::StoreBase;
+pub use error::StoreError;
+pub use format1::OldLog;
+use guard::guarded;
+pub use migrations::Opened;
+pub use reading::Span;
 pub use tables::Note;
 
-/// Why the store cannot do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process holds it.
-    #[error("the log is in use by another process")]
-    Locked,
-    /// Written by a later version.
-    #[error("the log has format {found}, this lansync knows up to {known}")]
-    TooNew {
-        /// Its number.
-        found: u64,
-        /// Ours.
-        known: u64,
-    },
-    /// It is no log, or its pages or rows do not check.
-    #[error("the log is damaged ({0})")]
-    Corrupt(String),
-    /// No space left on the disk.
-    #[error("the disk is full")]
-    Full,
-    /// Any other trouble with the file.
-    #[error("the log cannot be read or written: {0}")]
-    Io(String),
-    /// A commit failed, and what it wrote may be durable all the same: reopen before appending again.
-    #[error("the log may or may not hold the last events ({0})")]
-    CommitUnknown(String),
-}
-
-impl StoreError {
-    fn io(error: &std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::StorageFull { Self::Full } else { Self::Io(error.to_string()) }
-    }
-}
-
-impl From<redb::StorageError> for StoreError {
-    fn from(error: redb::StorageError) -> Self {
-        match error {
-            redb::StorageError::Corrupted(what) => Self::Corrupt(what),
-            redb::StorageError::Io(error) => Self::io(&error),
-            other => Self::Io(other.to_string()),
-        }
-    }
-}
-
-impl From<redb::DatabaseError> for StoreError {
-    fn from(error: redb::DatabaseError) -> Self {
-        match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => Self::Locked,
-            redb::DatabaseError::Storage(redb::StorageError::Io(error))
-                if error.kind() == std::io::ErrorKind::InvalidData =>
-            {
-                Self::Corrupt(error.to_string())
-            }
-            redb::DatabaseError::Storage(error) => error.into(),
-            redb::DatabaseError::RepairAborted => Self::Corrupt("it was not closed and cannot be repaired".to_owned()),
-            other => Self::Corrupt(other.to_string()),
-        }
-    }
-}
-
-impl From<redb::TransactionError> for StoreError {
-    fn from(error: redb::TransactionError) -> Self {
-        match error {
-            redb::TransactionError::Storage(error) => error.into(),
-            other => Self::Io(other.to_string()),
-        }
-    }
-}
-
-impl From<redb::TableError> for StoreError {
-    fn from(error: redb::TableError) -> Self {
-        match error {
-            redb::TableError::Storage(error) => error.into(),
-            redb::TableError::TableDoesNotExist(name) => Self::Corrupt(format!("table {name} is missing")),
-            other => Self::Corrupt(other.to_string()),
-        }
-    }
-}
-
-impl From<redb::CommitError> for StoreError {
-    fn from(error: redb::CommitError) -> Self {
-        match error {
-            redb::CommitError::Storage(redb::StorageError::Io(error))
-                if error.kind() == std::io::ErrorKind::StorageFull =>
-            {
-                Self::Full
-            }
-            other => Self::CommitUnknown(other.to_string()),
-        }
-    }
-}
+use super::rows::Layer;
+use super::{Durable, Event};
+use crate::id::ProjectId;
 
 /// Bytes of pages that redb may keep in memory for one log: a service holds many, and the operating system
 /// caches the file as well.
@@ -116,76 +40,76 @@ const CACHE_BYTES: usize = 2 << 20;
 /// The log of one clone.
 pub struct Store {
     /// Absent once the log was closed and could not be opened again.
-    db: Option<redb::Database>,
+    db: Option<Handle>,
     path: PathBuf,
+    project: ProjectId,
+}
+
+/// An open file.
+enum Handle {
+    ToWrite(redb::Database),
+    ToRead(redb::ReadOnlyDatabase),
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Store {
-    /// Makes a new log for `project` at `path`.
-    ///
-    /// # Errors
-    /// [`StoreError`], also where a file is there already.
-    pub fn create(path: &Path, project: &ProjectId) -> Result<Self, StoreError> {
-        if path.exists() {
-            return Err(StoreError::Io(format!("{} exists already", path.display())));
-        }
-        let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
-        let write = db.begin_write()?;
-        {
-            let mut meta = write.open_table(META)?;
-            meta.insert(FORMAT_KEY, FORMAT.to_be_bytes().as_slice())?;
-            meta.insert("project", project.0.as_slice())?;
-            write.open_table(EVENTS)?;
-            write.open_table(IDS)?;
-            write.open_table(TIME)?;
-            for note in Note::ALL {
-                write.open_table(note.table())?;
-            }
-        }
-        write.commit()?;
-        Ok(Self { db: Some(db), path: path.to_owned() })
-    }
-
-    /// Opens the log at `path`.
-    ///
-    /// # Errors
-    /// [`StoreError`]; the file is left as it is.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        use std::io::Read;
-        // redb formats an empty file as a new database; ours is never empty.
-        let mut start = [0; 4];
-        std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => StoreError::Corrupt("it is empty".to_owned()),
-                _ => StoreError::io(&error),
-            }
-        })?;
-        if &start != b"redb" {
-            return Err(StoreError::Corrupt("it is not a log".to_owned()));
-        }
-        let copy = check::copy_on_write(path, CACHE_BYTES)?;
-        let found = format_of(&copy)?.ok_or_else(|| StoreError::Corrupt("it has no format number".to_owned()))?;
-        drop(copy);
-        if found > FORMAT {
-            return Err(StoreError::TooNew { found, known: FORMAT });
-        }
-        let db = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path)?;
-        Ok(Self { db: Some(db), path: path.to_owned() })
-    }
-
     /// Closes the file and opens it again, as must be done after a failed commit.
     ///
     /// # Errors
     /// [`StoreError`]; the store is then of no use until this succeeds.
-    pub fn reopen(&mut self, path: &Path) -> Result<(), StoreError> {
+    pub fn reopen(&mut self) -> Result<(), StoreError> {
         // The lock of the old handle must go first.
-        self.db = None;
-        *self = Self::open(path)?;
-        Ok(())
+        self.let_go();
+        match Self::open(&self.path)? {
+            Opened::Ready(mut store) => {
+                self.db = store.db.take();
+                Ok(())
+            }
+            Opened::NeedsFold(_) => Err(StoreError::Corrupt("it was replaced by an older one".to_owned())),
+        }
     }
 
-    fn db(&self) -> Result<&redb::Database, StoreError> {
-        self.db.as_ref().ok_or_else(|| StoreError::Io("it is closed".to_owned()))
+    /// Closes the file in order, so that the next open need not look at all of it. A dropped store does the same, and says
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] where that could not be written; what was appended is durable all the same.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        match self.db.take() {
+            Some(Handle::ToWrite(db)) => guarded(|| Ok(db.close()?)),
+            Some(Handle::ToRead(db)) => guarded(|| Ok(db.close()?)),
+            None => Ok(()),
+        }
+    }
+
+    fn let_go(&mut self) {
+        let db = self.db.take();
+        // A damaged page may make this fail as well; the next open finds it.
+        let _ = guarded(|| {
+            drop(db);
+            Ok(())
+        });
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        Ok(match &self.db {
+            Some(Handle::ToWrite(db)) => db.begin_read()?,
+            Some(Handle::ToRead(db)) => db.begin_read()?,
+            None => return Err(StoreError::Io("it is closed".to_owned())),
+        })
+    }
+
+    fn to_write(&self) -> Result<&redb::Database, StoreError> {
+        match &self.db {
+            Some(Handle::ToWrite(db)) => Ok(db),
+            Some(Handle::ToRead(_)) => Err(StoreError::Io("it was opened only to be read".to_owned())),
+            None => Err(StoreError::Io("it is closed".to_owned())),
+        }
     }
 
     /// Where the file lies.
@@ -194,121 +118,43 @@ impl Store {
     }
 
     /// The project.
-    ///
-    /// # Errors
-    /// [`StoreError`] where the row cannot be read.
-    pub fn project(&self) -> Result<ProjectId, StoreError> {
-        let bytes = meta(self.db()?, "project")?.and_then(|bytes| bytes.try_into().ok());
-        Ok(ProjectId(bytes.ok_or_else(|| StoreError::Corrupt("it names no project".to_owned()))?))
+    pub fn project(&self) -> ProjectId {
+        self.project
     }
 
-    /// Appends events in one transaction. Returned only once they are fsynced.
+    /// Writes a layer in one transaction: its events with their places, and its rows. Returned, in the layer's order, only
+    /// once they are fsynced. The row of each event's strand is in the layer or there already.
     ///
-    /// The caller has checked each against the log (`approval`), in the order given.
+    /// The caller has checked each event against the log (`approval`).
     ///
     /// # Errors
     /// [`StoreError::CommitUnknown`] means that they may be durable: open the store afresh before going on.
-    pub fn append(&self, events: Vec<Event>) -> Result<Vec<Durable<Event>>, StoreError> {
-        let write = self.db()?.begin_write()?;
-        {
-            let mut by_feed = write.open_table(EVENTS)?;
-            let mut by_id = write.open_table(IDS)?;
-            let mut by_time = write.open_table(TIME)?;
-            for event in &events {
-                let body = event.body();
-                let place = (body.author.0, body.seq);
-                by_feed.insert(place, event.bytes())?;
-                by_id.insert(event.id().0, place)?;
-                by_time.insert((body.hlc.bits(), body.author.0), body.seq)?;
+    pub fn append(&self, layer: &Layer) -> Result<Vec<Durable<Event>>, StoreError> {
+        let db = self.to_write()?;
+        guarded(|| {
+            let write = db.begin_write()?;
+            let mut rows = layer.rows().peekable();
+            while let Some((table, ..)) = rows.peek().copied() {
+                let mut open = write.open_table(tables::rows(table))?;
+                while let Some((_, key, value)) = rows.next_if(|(of, ..)| *of == table) {
+                    match value {
+                        Some(value) => open.insert(key, value)?,
+                        None => open.remove(key)?,
+                    };
+                }
             }
-        }
-        write.commit()?;
-        Ok(events.into_iter().map(Durable::new).collect())
+            blocks::write(&write, self.project, layer)?;
+            Ok(write.commit()?)
+        })?;
+        Ok(layer.events().map(|(_, event)| Durable::new(Event::clone(event))).collect())
     }
 
-    /// The heads of all feeds, read from the rows.
+    /// The rows that are durable now, as one moment of the log.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn frontier(&self) -> Result<Frontier, StoreError> {
-        let read = self.db()?.begin_read()?;
-        let table = read.open_table(EVENTS)?;
-        let mut frontier = Frontier::default();
-        let mut below = ([0xff; 32], u64::MAX);
-        while let Some(row) = table.range(..=below)?.next_back() {
-            let (key, value) = row?;
-            let (feed, seq) = key.value();
-            let event = decode_row(value.value())?;
-            frontier.advance(PeerId(feed), Head { seq, id: event.id() });
-            let Some(next) = before(feed) else { break };
-            below = (next, u64::MAX);
-        }
-        Ok(frontier)
-    }
-
-    /// The event of an id.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn event(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
-        let read = self.db()?.begin_read()?;
-        let Some(place) = read.open_table(IDS)?.get(id.0)?.map(|place| place.value()) else { return Ok(None) };
-        let row = read.open_table(EVENTS)?.get(place)?;
-        row.map(|bytes| decode_row(bytes.value())).transpose()
-    }
-
-    /// Events in time order, which extends causality: `each` is called until it returns `false`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn in_time(&self, range: Range<Hlc>, mut each: impl FnMut(Event) -> bool) -> Result<(), StoreError> {
-        let read = self.db()?.begin_read()?;
-        let (events, time) = (read.open_table(EVENTS)?, read.open_table(TIME)?);
-        for row in time.range((range.start.bits(), [0; 32])..(range.end.bits(), [0; 32]))? {
-            let (key, seq) = row?;
-            let place = (key.value().1, seq.value());
-            let bytes =
-                events.get(place)?.ok_or_else(|| StoreError::Corrupt("an index row has no event".to_owned()))?;
-            if !each(decode_row(bytes.value())?) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// What a peer lacks, durable, in (hlc, author, seq) order across feeds, at most about `limit` bytes.
-    /// Asked again with what was sent taken off, it goes on where it stopped.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn lacking(&self, lacking: &[Lacking], limit: usize) -> Result<Vec<Durable<Event>>, StoreError> {
-        let read = self.db()?.begin_read()?;
-        let table = read.open_table(EVENTS)?;
-        let load = |feed: PeerId, seq: u64| -> Result<Event, StoreError> {
-            let row = table.get((feed.0, seq))?;
-            let row =
-                row.ok_or_else(|| StoreError::Corrupt(format!("event {seq} of feed {} is missing", feed.short())))?;
-            decode_row(row.value())
-        };
-        // The smallest of each feed's next event, again and again: a merge of sorted feeds.
-        let mut next = BTreeMap::new();
-        for lacking in lacking {
-            let event = load(lacking.feed, lacking.from)?;
-            next.insert(event.order(), (event, lacking.to));
-        }
-        let (mut out, mut bytes) = (Vec::new(), 0);
-        while let Some((_, (event, to))) = next.pop_first() {
-            bytes += event.bytes().len();
-            if bytes > limit && !out.is_empty() {
-                break;
-            }
-            if event.body().seq < to {
-                let following = load(event.body().author, event.body().seq + 1)?;
-                next.insert(following.order(), (following, to));
-            }
-            out.push(Durable::new(event));
-        }
-        Ok(out)
+    pub fn base(&self) -> Result<Arc<StoreBase>, StoreError> {
+        guarded(|| Ok(Arc::new(StoreBase::new(&self.begin_read()?, self.project)?)))
     }
 
     /// All rows of what this clone alone remembers under `note`.
@@ -316,13 +162,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn notes(&self, note: Note) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
-        let read = self.db()?.begin_read()?;
-        let table = read.open_table(note.table())?;
-        table
-            .iter()?
-            .map(|row| row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
-            .collect::<Result<_, _>>()
-            .map_err(Into::into)
+        guarded(|| notes(&self.begin_read()?, note))
     }
 
     /// Sets (`Some`) or deletes (`None`) rows under `note`, durably, in one transaction.
@@ -330,50 +170,37 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn remember(&self, note: Note, rows: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<(), StoreError> {
-        let write = self.db()?.begin_write()?;
-        {
-            let mut table = write.open_table(note.table())?;
-            for (key, value) in rows {
-                match value {
-                    Some(value) => table.insert(key.as_slice(), value.as_slice())?,
-                    None => table.remove(key.as_slice())?,
-                };
+        let db = self.to_write()?;
+        guarded(|| {
+            let write = db.begin_write()?;
+            {
+                let mut table = write.open_table(note.table())?;
+                for (key, value) in rows {
+                    match value {
+                        Some(value) => table.insert(key.as_slice(), value.as_slice())?,
+                        None => table.remove(key.as_slice())?,
+                    };
+                }
             }
-        }
-        write.commit()?;
-        Ok(())
+            Ok(write.commit()?)
+        })
     }
 }
 
-fn meta(db: &redb::Database, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let read = db.begin_read()?;
-    let value = read.open_table(META)?.get(key)?.map(|value| value.value().to_vec());
-    Ok(value)
-}
-
-fn format_of(db: &redb::Database) -> Result<Option<u64>, StoreError> {
-    let Some(bytes) = meta(db, FORMAT_KEY)? else { return Ok(None) };
-    let bytes = bytes.try_into().map_err(|_| StoreError::Corrupt("its format number is malformed".to_owned()))?;
-    Ok(Some(u64::from_be_bytes(bytes)))
-}
-
-fn decode_row(bytes: &[u8]) -> Result<Event, StoreError> {
-    Event::decode_stored(bytes).map_err(|error| StoreError::Corrupt(format!("an event is malformed: {error}")))
-}
-
-/// The key just below `feed`.
-fn before(mut feed: [u8; 32]) -> Option<[u8; 32]> {
-    for byte in feed.iter_mut().rev() {
-        if *byte > 0 {
-            *byte -= 1;
-            return Some(feed);
-        }
-        *byte = 0xff;
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.let_go();
     }
-    None
 }
 
-type Bytes = TableDefinition<'static, &'static [u8], &'static [u8]>;
+/// All rows of a note, as they were at one moment.
+fn notes(read: &ReadTransaction, note: Note) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+    let table = read.open_table(note.table())?;
+    let rows = table.iter()?.map(|row| row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())));
+    Ok(rows.collect::<Result<_, _>>()?)
+}
 
+#[cfg(test)]
+mod crash;
 #[cfg(test)]
 mod tests;

@@ -2,20 +2,42 @@
 
 use redb::TableDefinition;
 
-use super::Bytes;
+use crate::eventlog::rows::Table;
+
+/// Keys and values as bytes.
+pub(super) type Bytes = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// The format of the whole file, in its first row.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 pub(super) const FORMAT_KEY: &str = "format";
+pub(super) const PROJECT_KEY: &str = "project";
 
 /// Key: a name. Value: bytes. `format` (u64 big-endian), `project` (32 bytes).
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta-1");
-/// Key: feed, seq. Value: the event's canonical bytes.
-pub(super) const EVENTS: TableDefinition<'static, ([u8; 32], u64), &[u8]> = TableDefinition::new("events-1");
-/// Key: event id. Value: feed, seq.
-pub(super) const IDS: TableDefinition<'static, [u8; 32], ([u8; 32], u64)> = TableDefinition::new("ids-1");
-/// Key: hlc, feed (a feed has one event for each hlc). Value: seq.
-pub(super) const TIME: TableDefinition<'static, (u64, [u8; 32]), u64> = TableDefinition::new("time-1");
+/// Key: strand, number of the first event. Value: a block of events, see `eventlog/compact`.
+pub(super) const EVENTS: TableDefinition<'static, (u32, u64), &[u8]> = TableDefinition::new("events-2");
+/// Key: hlc, strand (which has one event for each hlc). Value: number.
+pub(super) const TIME: TableDefinition<'static, (u64, u32), u64> = TableDefinition::new("time-2");
+
+/// Where the rows of a table of the state are.
+pub(super) fn rows(table: Table) -> Bytes {
+    TableDefinition::new(match table {
+        Table::Events => "ids-2",
+        Table::Strands => "strands-2",
+        Table::Governance => "governance-2",
+        Table::Pasts => "pasts-2",
+        Table::Proposals => "proposals-2",
+        Table::Said => "said-2",
+        Table::Open => "open-2",
+        Table::Tips => "tips-2",
+        Table::Landings => "landings-2",
+        Table::Above => "above-2",
+        Table::Landed => "landed-2",
+        Table::Named => "named-2",
+        Table::Single => "single-2",
+        Table::Checkpoints => "checkpoints-2",
+    })
+}
 
 /// What this clone alone remembers beside the log. Keys and values are bytes, small and few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
