@@ -6,6 +6,8 @@ mod common {
     pub mod hostile;
 }
 
+use lansync::approval::State;
+use lansync::eventlog::store::{Opened, Store};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -118,9 +120,10 @@ fn on_the_small_disk() {
         let path = ana.dir.join(".git/lansync/log.redb");
         let project = ana.project();
         ana.node.stop().await;
-        let store = lansync::eventlog::store::before::Store::open(&path).expect("it is whole");
-        assert_eq!(store.project().expect("it is whole"), project);
-        let frontier = store.frontier().expect("it is whole");
-        assert_eq!((frontier.events(), lansync::id::hex(&frontier.digest())), (said.events, said.digest));
+        let Opened::Ready(store) = Store::open(&path).expect("it is whole") else { panic!("it is of this format") };
+        assert_eq!(store.project(), project);
+        let state = State::open(project, store.base().expect("it is whole")).expect("it is whole");
+        let digest = lansync::id::hex(&state.frontier().digest());
+        assert_eq!((state.log_events(), digest), (said.events, said.digest));
     });
 }

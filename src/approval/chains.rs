@@ -93,7 +93,8 @@ impl State {
         };
         // The chain of ours that agrees longest.
         let agrees = |strand: u32| samples.iter().rposition(|sample| equal(strand, sample));
-        let Some(strand) = strands.iter().copied().max_by_key(|strand| (agrees(*strand), std::cmp::Reverse(*strand))) else {
+        let Some(strand) = strands.iter().copied().max_by_key(|strand| (agrees(*strand), std::cmp::Reverse(*strand)))
+        else {
             return ChainAnswer::Same;
         };
         let at = agrees(strand);

@@ -1,7 +1,7 @@
 //! May an event be stored? Answered once, from its own causal past, with the same answer on every machine.
 
-use super::authority::{Need, Past, Set};
 use super::State;
+use super::authority::{Need, Past, Set};
 use crate::eventlog::rows::EventRow;
 use crate::eventlog::{Event, Kind, Payload};
 use crate::id::{EventId, IdentityId, Lid, MemberId};

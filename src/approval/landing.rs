@@ -273,8 +273,11 @@ impl State {
             }
             true
         });
-        let below: std::collections::BTreeSet<Lid> =
-            waiting.iter().filter(|(_, content)| !without.contains(&content.new)).flat_map(|(_, c)| c.heads.clone()).collect();
+        let below: std::collections::BTreeSet<Lid> = waiting
+            .iter()
+            .filter(|(_, content)| !without.contains(&content.new))
+            .flat_map(|(_, c)| c.heads.clone())
+            .collect();
         commits.extend(waiting.iter().filter(|(lid, _)| !below.contains(lid)).map(|(_, content)| content.new));
         commits.retain(|commit| !without.contains(commit));
         commits.into_iter().collect()

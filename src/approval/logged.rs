@@ -322,8 +322,7 @@ impl State {
     /// Works out anew what others built on each forked feed before they knew, after a fork was found.
     pub(super) fn rewitness(&mut self) {
         self.authority.witnessed.clear();
-        let feeds: Vec<PeerId> =
-            self.authority.strands.feeds().filter(|feed| self.is_forked(feed)).copied().collect();
+        let feeds: Vec<PeerId> = self.authority.strands.feeds().filter(|feed| self.is_forked(feed)).copied().collect();
         for feed in feeds {
             for (strand, seq) in self.witnesses(&feed) {
                 self.authority.witnessed.insert(strand, seq);

@@ -8,8 +8,8 @@
 //! [`crate::eventlog::rows`]. [`State::begin_append`] gives what is to be written in one transaction.
 
 mod authority;
-mod check;
 mod chains;
+mod check;
 mod landing;
 mod logged;
 mod pen;
@@ -169,6 +169,15 @@ impl State {
         check::check(self, event).map(Some)
     }
 
+    /// Checks an event and takes it in; `None` where it is held already.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing is changed.
+    pub fn take(&mut self, event: Event) -> Result<Option<Vec<Change>>, Rejected> {
+        let checked = self.check(&event)?;
+        Ok(checked.map(|checked| self.apply(&Arc::new(event), checked)))
+    }
+
     /// Takes in an event that [`State::check`] found new just before, and says what changed.
     pub fn apply(&mut self, event: &Arc<Event>, checked: Checked) -> Vec<Change> {
         let (id, body) = (event.id(), event.body());
@@ -177,14 +186,7 @@ impl State {
         let mut changes = Vec::new();
         let forked = self.authority.strands.get(place.strand).from == place.seq && self.is_forked(&body.author);
         let governs = body.kind.governs();
-        let mut row = EventRow {
-            place,
-            hlc: body.hlc.bits(),
-            kind: body.kind.0,
-            past: strict.0,
-            flags: 0,
-            about: 0,
-        };
+        let mut row = EventRow { place, hlc: body.hlc.bits(), kind: body.kind.0, past: strict.0, flags: 0, about: 0 };
         if governs {
             let gov = self.govern(event, place, strict);
             let mut own = self.authority.pasts.set(strict).clone();
@@ -195,6 +197,9 @@ impl State {
             row.flags |= flags::ADMISSIBLE;
         }
         self.advance(event, &row);
+        // What it says is read back by its id and place.
+        self.rows.put(Table::Events, id.0.to_vec(), stored::encode(&row));
+        self.rows.add(place, event.clone());
         match event.payload() {
             Payload::Genesis(genesis) => {
                 self.found(id, place, genesis);
@@ -211,7 +216,6 @@ impl State {
             }
         }
         self.rows.put(Table::Events, id.0.to_vec(), stored::encode(&row));
-        self.rows.add(place, event.clone());
         let began = self.authority.strands.get(place.strand).from == place.seq;
         if governs || forked {
             self.reckon(forked.then_some(body.author), false, &mut changes);
@@ -269,7 +273,14 @@ impl State {
     }
 
     /// By what its author knew, may it be done?
-    fn admissible(&self, past: Past, member: MemberId, identity: crate::id::IdentityId, feed: &PeerId, kind: Kind) -> bool {
+    fn admissible(
+        &self,
+        past: Past,
+        member: MemberId,
+        identity: crate::id::IdentityId,
+        feed: &PeerId,
+        kind: Kind,
+    ) -> bool {
         self.authority.view(past).may(&self.authority, &member, &identity, feed, Need::of(kind))
     }
 

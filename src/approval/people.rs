@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::State;
-use crate::eventlog::{Role, Target};
+use super::authority::Strand;
+use crate::eventlog::{Head, Lacking, Role, Target};
 use crate::hlc::Hlc;
 use crate::id::{EventId, IdentityId, MemberId, PeerId};
 
@@ -169,6 +170,30 @@ impl State {
     /// The name under which a member is shown: the handle, longer where another had it first.
     pub fn handle(&self, id: &MemberId) -> String {
         self.handles.get(id).cloned().unwrap_or_else(|| id.short())
+    }
+
+    /// The last event held of a feed.
+    pub fn feed_head(&self, feed: &PeerId) -> Option<Head> {
+        let strand = self.authority.strands.of_feed(feed).first()?;
+        Some(self.authority.strands.get(*strand).head())
+    }
+
+    /// The strand that a feed was held on first.
+    pub fn strand_of(&self, feed: &PeerId) -> Option<u32> {
+        self.authority.strands.of_feed(feed).first().copied()
+    }
+
+    /// How many events are part of the log.
+    pub fn log_events(&self) -> u64 {
+        let of = |(_, strand): (u32, &Strand)| strand.logged.map_or(0, |seq| seq + 1 - strand.from);
+        self.authority.strands.iter().map(of).sum()
+    }
+
+    /// Spans to read begin where their strands do.
+    pub fn clip(&self, lacking: Vec<Lacking>) -> Vec<Lacking> {
+        let from =
+            |span: Lacking| Lacking { from: span.from.max(self.authority.strands.get(span.strand).from), ..span };
+        lacking.into_iter().map(from).collect()
     }
 
     /// Heads of all feeds of the targets: what a revocation pins, so that what is known now stands.

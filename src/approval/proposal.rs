@@ -184,6 +184,23 @@ impl State {
         (1..=self.proposals).filter_map(|number| self.describe_proposal(number, &self.proposal_row(number)?))
     }
 
+    /// All proposals that count, the last that came here first.
+    pub fn proposals_back(&self) -> impl Iterator<Item = Proposal> + '_ {
+        let numbers = (1..=self.proposals).rev();
+        numbers.filter_map(|number| self.describe_proposal(number, &self.proposal_row(number)?))
+    }
+
+    /// When a proposal began, and its id, for an order that is the same everywhere.
+    pub fn began(&self, proposal: &EventId) -> (u64, EventId) {
+        (self.row(proposal).map_or(0, |row| row.hlc), *proposal)
+    }
+
+    /// Did this clone offer this commit?
+    pub fn offered_by(&self, commit: &ObjectId, feed: &PeerId) -> bool {
+        let strands = self.authority.strands.of_feed(feed);
+        strands.iter().any(|strand| self.is_tip_of(commit, *strand))
+    }
+
     /// Proposals of which something may still become, oldest first.
     pub fn open_proposals(&self) -> impl Iterator<Item = Proposal> + '_ {
         let numbers = self.open_numbers().into_iter();
@@ -279,6 +296,8 @@ impl State {
                 });
             }
         }
+        // In an order that is the same everywhere.
+        found.sort_by_key(|landable| (landable.revision, landable.tip));
         found
     }
 }

@@ -85,7 +85,7 @@ impl State {
         let mut landings: BTreeSet<Lid> = BTreeSet::new();
         for number in 0..self.authority.strands.count() {
             let strand = self.authority.strands.get(number);
-                        let next = |cut: Option<Option<u64>>| cut.map(|pin| pin.map_or(0, |pin| pin + 1));
+            let next = |cut: Option<Option<u64>>| cut.map(|pin| pin.map_or(0, |pin| pin + 1));
             let (was, is) = (before.cut(number), after.cut(number));
             let moved = if was == is { None } else { next(was).into_iter().chain(next(is)).min() };
             let doubled = if forks { self.authority.strands.doubled(&strand.feed) } else { None };

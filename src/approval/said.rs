@@ -179,6 +179,17 @@ impl State {
         found
     }
 
+    /// Is this commit the tip of a revision on this strand?
+    pub(super) fn is_tip_of(&self, commit: &ObjectId, strand: u32) -> bool {
+        let prefix = [commit.as_bytes(), &strand.to_be_bytes()].concat();
+        let mut found = false;
+        self.rows.scan_prefix(Table::Tips, &prefix, |_, _| {
+            found = true;
+            false
+        });
+        found
+    }
+
     /// Looks whether a proposal is open, and whether a commit of it may land.
     pub(super) fn weigh(&mut self, number: u32) {
         let Some(mut row) = self.proposal_row(number) else { return };

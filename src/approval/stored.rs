@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::authority::{Authority, Past, Pin, Set, Strand, governs};
 use super::State;
+use super::authority::{Authority, Past, Pin, Set, Strand, governs};
 use crate::eventlog::Payload;
 use crate::eventlog::rows::{Base, Place, Rows, Table};
 use crate::hlc::Hlc;

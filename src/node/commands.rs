@@ -84,7 +84,7 @@ impl Core {
         let shown: Vec<(EventId, EventId)> = match &request {
             // An overview, which may stand on a screen unattended, never takes the place of a closer look.
             Request::List { .. } | Request::Inbox | Request::Status | Request::Watch => {
-                let open = self.state.proposals().filter(|proposal| proposal.state == ProposalState::Open);
+                let open = self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open);
                 let first = open.filter(|proposal| !self.shown.contains_key(&proposal.id));
                 first.map(|proposal| (proposal.id, proposal.last.id)).collect()
             }
@@ -127,7 +127,7 @@ impl Core {
                 return Err(Refusal::new("withdrawn", format!("{name} was taken back"), "lansync list"));
             }
         }
-        let last = proposal.last;
+        let last = &proposal.last;
         let commit = match commit {
             Some(text) => self.exact_commit(&proposal, text)?,
             None => {
@@ -153,7 +153,7 @@ impl Core {
     }
 
     fn may_decide(&self, what: &str) -> Result<(), Refusal> {
-        let role = self.my_member().and_then(|me| self.state.member(&me)).map(|me| me.role);
+        let role = self.my_member().and_then(|me| self.state.member(&me)).and_then(|me| me.role);
         match role {
             Some(role) if role.maintains() => Ok(()),
             Some(role) => {
@@ -165,8 +165,8 @@ impl Core {
     }
 
     /// A commit of the proposal's last revision: its tip, or an inner one, by id or unique prefix.
-    fn exact_commit(&self, proposal: &Proposal<'_>, text: &str) -> Result<ObjectId, Refusal> {
-        let last = proposal.last;
+    fn exact_commit(&self, proposal: &Proposal, text: &str) -> Result<ObjectId, Refusal> {
+        let last = &proposal.last;
         let name = self.proposal_name(&proposal.id);
         let text = text.to_ascii_lowercase();
         if text.len() >= 4 && last.tip.to_string().starts_with(&text) {
@@ -269,7 +269,7 @@ impl Core {
                 Err(error) => return Err(super::refusals::refs(&error)),
             },
         };
-        let role = self.my_member().and_then(|me| self.state.member(&me)).map(|me| me.role);
+        let role = self.my_member().and_then(|me| self.state.member(&me)).and_then(|me| me.role);
         match role {
             Some(role) if role.proposes() => {}
             Some(role) => {
@@ -298,7 +298,7 @@ impl Core {
             return Err(Refusal::new("nothing-new", message, "git commit"));
         }
         let member = self.my_member();
-        let already = self.state.proposals().find(|proposal| {
+        let already = self.state.open_proposals().find(|proposal| {
             let mine = Some(proposal.last.member) == member && proposal.last.branch == branch;
             mine && proposal.last.tip == tip && proposal.state == ProposalState::Open
         });

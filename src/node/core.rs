@@ -15,7 +15,7 @@ use super::writing::Pending;
 use super::{Card, Settings, Stopped};
 use crate::api::{NotShared, Notice, Progress};
 use crate::approval::State;
-use crate::eventlog::store::before::Store;
+use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::hlc::Millis;
 use crate::id::{BranchName, EventId, MemberId, ObjectId, PeerId};
@@ -96,20 +96,20 @@ pub(super) struct Core {
 impl Core {
     /// Called once, before the first drive.
     pub(super) fn begin(&mut self) {
-        let last_seq = self.state.frontier().head(&self.me).map(|head| head.seq);
+        let last_seq = self.state.feed_head(&self.me).map(|head| head.seq);
         if let Err(error) = super::place::settle(&self.repo.lansync_dir(), &self.feeds, &self.me, last_seq) {
             tracing::warn!(%error, "the place of this clone could not be noted");
         }
         let repo = self.repo.clone();
         tokio::task::spawn_blocking(move || repo.clean_quarantine());
         // What this clone published, and what it found sound, is here whatever a crash left of the notes.
-        let own = self.state.proposals().filter(|proposal| proposal.last.peer == self.me);
+        let own = self.state.open_proposals().filter(|proposal| proposal.last.peer == self.me);
         let mut here: Vec<ObjectId> = own.map(|proposal| proposal.last.tip).collect();
         for (branch, _) in self.state.canonical() {
             here.extend(self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits()));
         }
         here.retain(|commit| self.repo.has(commit));
-        if self.state.frontier().head(&self.me).is_some() {
+        if self.has_begun() {
             self.hold(&here);
         }
         self.landing.refs_wanted = true;
@@ -133,8 +133,8 @@ impl Core {
 
     /// Own events that no neighbour is known to hold.
     pub(super) fn unsent(&self) -> u64 {
-        let Some(head) = self.state.frontier().head(&self.me) else { return 0 };
-        let held = self.sessions.keys().filter_map(|peer| self.sync.durable_at(peer, &self.me)).max();
+        let Some(head) = self.state.feed_head(&self.me) else { return 0 };
+        let held = self.sessions.keys().filter_map(|peer| self.durable_at(peer)).max();
         match held.max(self.known.values().filter_map(|known| known.durable).max()) {
             Some(seq) => head.seq.saturating_sub(seq),
             None => head.seq + 1,
@@ -155,20 +155,19 @@ impl Core {
 
     /// Is nobody else in this project?
     pub(super) fn is_alone(&self) -> bool {
-        let foreign = self.state.frontier().iter().any(|(feed, _)| *feed != self.me);
-        !foreign && self.state.members().count() <= 1
+        !self.state.feeds().any(|feed| *feed != self.me) && self.state.members().len() <= 1
     }
 
     /// Tells the service what may be announced, when that changed.
     pub(super) fn tell_card(&self) {
         let genesis = self.state.genesis().map(|(_, genesis)| genesis);
         let member = self.my_member().and_then(|member| self.state.member(&member));
-        let role = member.as_ref().map(|member| member.role);
+        let maintains = member.as_ref().is_some_and(crate::approval::Member::maintains);
         let card = Card {
             project: self.state.project(),
             name: genesis.map_or_else(String::new, |genesis| genesis.name.clone()),
             handle: member.map_or_else(String::new, |member| member.handle),
-            joining: self.settings.joining && role.is_some_and(|role| role.maintains()),
+            joining: self.settings.joining && maintains,
             roots: genesis.map_or_else(Vec::new, |genesis| genesis.roots.iter().map(ToString::to_string).collect()),
             alone: self.is_alone(),
             complete: self.is_complete(),
@@ -189,18 +188,28 @@ impl Core {
         !self.state.canonical().is_empty()
             && self.state.canonical().iter().all(at_tip)
             && self.state.unsettled().iter().all(|landing| self.landing.lacks(&landing.lid))
-            && self.state.frontier().head(&self.me).is_some()
+            && self.has_begun()
+    }
+
+    /// Has this clone written its first event?
+    pub(super) fn has_begun(&self) -> bool {
+        self.state.feed_head(&self.me).is_some()
+    }
+
+    /// The last own event that a neighbour holds durably.
+    pub(super) fn durable_at(&self, peer: &PeerId) -> Option<u64> {
+        self.sync.durable_at(peer, self.state.strand_of(&self.me)?)
     }
 
     /// Ends everything: what is pending is appended, sessions close, peers are remembered.
     pub(super) async fn end(&mut self) -> Stopped {
         let unsent = self.unsent();
         let store = self.store.clone();
-        let events = self.pending.take_events();
+        let layer = self.begin_append();
         let remembered = self.remember_peers();
         let result = tokio::task::spawn_blocking(move || {
-            if !events.is_empty() {
-                store.append(events)?;
+            if let Some(layer) = layer {
+                store.append(&layer)?;
             }
             store.remember(crate::eventlog::store::Note::Peers, &remembered)
         });

@@ -127,7 +127,7 @@ impl Core {
         let Ok(first) = JoinMessage::decode(&first) else { return };
         let is_ticket = matches!(first, JoinMessage::Redeem { .. });
         let open = self.settings.joining || is_ticket;
-        let maintains = self.my_member().and_then(|me| self.state.member(&me)).is_some_and(|me| me.role.maintains());
+        let maintains = self.my_member().and_then(|me| self.state.member(&me)).is_some_and(|me| me.maintains());
         let refusal = if !open || !maintains {
             Some(JoinRefusal::Closed)
         } else if self.log_lost.is_some() || !self.asks.room(now) {
@@ -230,7 +230,7 @@ impl Core {
     }
 
     pub(super) fn role_to_grant(&self, role: Option<&str>) -> Result<Role, Refusal> {
-        let mine = self.my_member().and_then(|me| self.state.member(&me)).map(|me| me.role);
+        let mine = self.my_member().and_then(|me| self.state.member(&me)).and_then(|me| me.role);
         if !mine.is_some_and(Role::maintains) {
             return Err(Refusal::new("role", "only a maintainer lets others in", "lansync members"));
         }

@@ -10,7 +10,6 @@ use super::run::{Answer, Wake};
 use super::sessions::millis;
 use crate::api::{ApproveDone, Refusal, Reply};
 use crate::approval::{Landable, RULES, Unsettled};
-use crate::eventlog::store::Note;
 use crate::eventlog::{Approve, Extensions, Land, Payload};
 use crate::git::{Adopted, Clash, MergeError, Merged, Repository};
 use crate::hlc::Millis;
@@ -143,7 +142,7 @@ impl Core {
 
     /// What any member's node may write now: approved commits that have not landed, and joins of heads.
     fn completable(&self) -> Vec<Landable> {
-        if self.state.frontier().head(&self.me).is_none() {
+        if !self.has_begun() {
             return Vec::new();
         }
         let mut all = self.state.landable();
@@ -229,13 +228,11 @@ impl Core {
     }
 
     fn settled(&mut self, done: Vec<(Unsettled, Option<bool>)>) {
-        let mut rows = Vec::new();
         for (landing, sound) in done {
             let Some(sound) = sound else {
                 self.landing.missing.insert(landing.lid);
                 continue;
             };
-            rows.push((landing.lid.0.to_vec(), Some(vec![u8::from(sound)])));
             let moved = Arc::make_mut(&mut self.state).settle(&landing.lid, sound);
             if sound {
                 self.hold(&[landing.content.tip, landing.content.new]);
@@ -252,7 +249,6 @@ impl Core {
                 self.say_landed(&branch, &landing);
             }
         }
-        self.note(Note::Sound, rows);
         self.wants_stale = true;
     }
 
@@ -310,7 +306,7 @@ impl Core {
             tip: landable.tip,
             approvals: landable.approvals.clone(),
             new,
-            rules: RULES,
+            rules: self.state.demands().rules,
             extensions: Extensions::default(),
         };
         (Payload::Land(land), refs)
@@ -325,7 +321,7 @@ impl Core {
         merged: Result<Merged, String>,
     ) {
         let Approving { revision, commit, message, reply } = approving;
-        let Some(known) = self.state.revision(&revision).cloned() else { return };
+        let Some(known) = self.state.revision(&revision) else { return };
         let proposal = format!("{}/{}", self.state.handle(&known.member), known.branch);
         let mut needs = Vec::new();
         let new = match merged {
@@ -360,6 +356,7 @@ impl Core {
         let lands = new.filter(|_| needs.is_empty());
         // The landing names the approval, whose id is known only once it is written.
         let carriers: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        let rules = self.state.demands().rules;
         let written = self.write(now, |writer| {
             let approval = writer.add(approve, approve_refs)?;
             if let Some(new) = lands {
@@ -376,7 +373,7 @@ impl Core {
                     tip: commit,
                     approvals: landable.approvals.clone(),
                     new,
-                    rules: RULES,
+                    rules,
                     extensions: Extensions::default(),
                 };
                 writer.add(Payload::Land(land), refs)?;
@@ -402,22 +399,8 @@ impl Core {
 
     /// How many approvals of this commit would be missing if I approved it now.
     fn approvals_missing_after_mine(&self, revision: &crate::approval::Revision, commit: &ObjectId) -> usize {
-        let Some((_, genesis)) = self.state.genesis() else { return 0 };
-        let maintainers = self.state.members().filter(|member| member.role.maintains()).count();
-        let needed = usize::from(genesis.policy.approvals).min(maintainers).max(1);
-        let mut who: BTreeSet<_> = self
-            .state
-            .proposal(&revision.proposal)
-            .map(|proposal| {
-                let on_commit = proposal.approvals.iter().filter(|one| one.commit == *commit);
-                on_commit.map(|one| one.member).collect()
-            })
-            .unwrap_or_default();
-        who.extend(self.my_member());
-        if !genesis.policy.own_counts {
-            who.remove(&revision.member);
-        }
-        needed.saturating_sub(who.len())
+        let proposal = self.state.proposal(&revision.proposal);
+        proposal.map_or(0, |proposal| self.state.approvals_missing(&proposal, commit, self.my_member()))
     }
 }
 

@@ -103,7 +103,7 @@ impl Core {
                 return self.problem(&Refusal::new("refs", format!("branches cannot be read: {why}"), "git fsck"));
             }
         };
-        let proposes = self.my_member().and_then(|member| self.state.member(&member)).map(|member| member.role);
+        let proposes = self.my_member().and_then(|member| self.state.role(&member));
         let mut stays = Vec::new();
         let mut offers = Vec::new();
         for tip in looked.tips {
@@ -158,7 +158,7 @@ impl Core {
         title: String,
     ) -> Result<EventId, Refusal> {
         let member = self.my_member();
-        let open = self.state.proposals().filter(|proposal| {
+        let open = self.state.open_proposals().filter(|proposal| {
             let mine = Some(proposal.last.member) == member && proposal.last.branch == branch;
             mine && matches!(proposal.state, ProposalState::Open | ProposalState::Rejected)
         });

@@ -21,7 +21,7 @@ impl Core {
         text: String,
     ) {
         // While the log comes for the first time it is history, no news.
-        if self.state.frontier().head(&self.me).is_none() {
+        if !self.has_begun() {
             return;
         }
         let genesis = self.state.genesis();
@@ -64,7 +64,7 @@ impl Core {
                 Change::Founded => self.landing.refs_wanted = true,
                 Change::Granted { member, by } => {
                     let (who, by) = (self.state.handle(&member), self.peer_name(&by));
-                    let role = self.state.member(&member).map_or("member", |member| member.role.name());
+                    let role = self.state.role(&member).map_or("member", crate::eventlog::Role::name);
                     self.notice("joined", Some(who.clone()), None, None, format!("{by} let {who} in as {role}"));
                 }
                 Change::FeedBegan { feed } => self.feed_began(now, feed),
@@ -80,6 +80,20 @@ impl Core {
                 Change::LandingKnown { lid } => {
                     self.landing.heard(now, lid);
                 }
+                Change::Linked { member } => {
+                    let who = self.state.handle(&member);
+                    self.notice("linked", Some(who.clone()), None, None, format!("{who} has a further machine"));
+                }
+                Change::Revoked { accepted, undone } => self.revoked(now, &accepted, &undone),
+                Change::Rewound { branch } => self.rewound(&branch),
+                Change::PolicySet => {
+                    let demands = self.state.demands();
+                    let (approvals, votes) = (demands.approvals, demands.votes);
+                    let text = format!("the policy: {approvals} approvals to land, {votes} votes to let in and remove");
+                    self.notice("policy", None, None, None, text);
+                }
+                Change::Forked { feed } => self.forked(&feed),
+                Change::LogMoved => {}
                 Change::Void { why, .. } => {
                     let text = format!("event {} does not count: {why}", event.short());
                     tracing::info!("{text}");
@@ -100,10 +114,10 @@ impl Core {
 
     fn proposed(&mut self, proposal: &EventId, revision: &EventId) {
         let name = self.proposal_name(proposal);
-        let Some(revision) = self.state.revision(revision).cloned() else { return };
+        let Some(revision) = self.state.revision(revision) else { return };
         let who = self.state.handle(&revision.member);
         let title = super::settings::clip(&revision.title);
-        let again = self.state.proposal(proposal).is_some_and(|proposal| proposal.revisions.len() > 1);
+        let again = self.state.proposal(proposal).is_some_and(|proposal| proposal.revisions > 1);
         let what = if again { "offers a new revision of" } else { "offers" };
         let text = format!("{who} {what} {name} \"{title}\"");
         self.notice("proposal", Some(who), Some(name), Some(revision.tip), text);

@@ -94,7 +94,7 @@ impl Core {
             }
         }
         let mut wants: Vec<(ObjectId, PeerId)> = Vec::new();
-        for proposal in self.state.proposals().filter(|proposal| proposal.state == ProposalState::Open) {
+        for proposal in self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open) {
             wants.push((proposal.last.tip, proposal.last.peer));
         }
         for landing in self.state.unsettled().into_iter().filter(|landing| self.landing.lacks(&landing.lid)) {
@@ -125,9 +125,7 @@ impl Core {
 
     /// Was this commit published by this very clone?
     fn is_mine(&self, tip: &ObjectId) -> bool {
-        self.state.proposals().any(|proposal| {
-            proposal.last.peer == self.me && proposal.revisions.iter().any(|revision| revision.tip == *tip)
-        })
+        self.state.offered_by(tip, &self.me)
     }
 
     pub(super) fn drive_fetches(&mut self, now: Millis) {
@@ -160,8 +158,8 @@ impl Core {
             haves.extend(self.moves.tracking.get(branch).map(|(commit, _)| *commit));
             haves.push(*first);
         }
-        for proposal in self.state.proposals().filter(|proposal| proposal.state == ProposalState::Open) {
-            haves.extend(proposal.revisions.iter().rev().take(2).map(|revision| revision.tip));
+        for proposal in self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open) {
+            haves.extend(self.state.revisions(&proposal.id).iter().rev().take(2).map(|revision| revision.tip));
         }
         haves.retain(|commit| self.held.contains(commit));
         if haves.is_empty() {
@@ -248,7 +246,7 @@ impl Core {
     /// Commits that a neighbour may want and can have here, told when its session begins.
     pub(super) fn served_now(&self) -> Vec<ObjectId> {
         let mut served: Vec<ObjectId> = self.state.newest(&BTreeSet::new());
-        let open = self.state.proposals().filter(|proposal| proposal.state == ProposalState::Open);
+        let open = self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open);
         served.extend(open.map(|proposal| proposal.last.tip));
         served.retain(|commit| self.held.contains(commit));
         served

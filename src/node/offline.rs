@@ -2,20 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::core::Moves;
 use super::snapshot::Snapshot;
-use super::{Settings, reading, refusals, run};
+use super::{Settings, opening, reading, refusals};
 use crate::api::{Refusal, Reply, Request};
-use crate::eventlog::store::{Note, StoreError, before::Store};
+use crate::eventlog::store::{Note, Store, StoreError};
 use crate::git::Repository;
 use crate::id::PeerId;
-
-/// How long to wait for others that have the log open: a dozen commands, each of some tens of milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often to look.
-const TURN: Duration = Duration::from_millis(7);
 
 /// Answers a request that only reads, from the log in the repository at `dir`.
 ///
@@ -27,25 +21,13 @@ pub fn offline(dir: &Path, request: &Request) -> Result<Vec<Reply>, Refusal> {
     if !path.exists() {
         return Err(Refusal::new("not-shared", "this repository is not shared yet", "lansync up"));
     }
-    let store = open(&path).map_err(|error| refusals::store(&error))?;
+    let store = opening::open_log_to_read(&path).map_err(|error| refusals::store(&error))?;
     let snapshot = read(repo, store).map_err(|error| refusals::store(&error))?;
     reading::answer(&snapshot, request)
 }
 
-/// Another command that reads has the log for a moment only, a service that has begun or ends just now as well.
-fn open(path: &Path) -> Result<Store, StoreError> {
-    let begun = Instant::now();
-    loop {
-        match Store::open(path) {
-            Err(StoreError::Locked) if begun.elapsed() < PATIENCE => std::thread::sleep(TURN),
-            other => return other,
-        }
-    }
-}
-
 fn read(repo: Repository, store: Store) -> Result<Snapshot, StoreError> {
-    let mut state = run::replay(&store, store.project()?)?;
-    run::recall(&store, &mut state)?;
+    let state = opening::open_state(&store)?;
     let me = store.notes(Note::Own)?.get(b"peer".as_slice()).and_then(|bytes| bytes.as_slice().try_into().ok());
     let me = PeerId(me.unwrap_or([0; 32]));
     let held = store.notes(Note::Objects)?;
@@ -63,7 +45,7 @@ fn read(repo: Repository, store: Store) -> Result<Snapshot, StoreError> {
             }
         }
     }
-    if let Some(head) = state.frontier().head(&me) {
+    if let Some(head) = state.feed_head(&me) {
         unsent = durable.map_or(head.seq + 1, |seq| head.seq.saturating_sub(seq));
     }
     let identity = state.identity_of_feed(&me);

@@ -16,15 +16,17 @@ use super::objects::{Fetched, Serve};
 use super::sessions::{Arrival, SessionEnd};
 use super::{Card, Node, Parts, Stopped, clock, discovery_key};
 use crate::api::{Progress, Refusal, Reply, Request};
-use crate::approval::State;
-use crate::eventlog::store::{Note, StoreError, before::Store};
+use crate::eventlog::rows::Base;
+use crate::eventlog::store::{Note, StoreError};
 use crate::eventlog::{Durable, Event, Malformed};
 use crate::git::Watch;
-use crate::hlc::Hlc;
-use crate::id::{EventId, PeerId, ProjectId};
+use crate::id::{EventId, PeerId};
 use crate::limits;
 use crate::quic::Connection;
 use crate::sync::{Fetches, Message, Sync};
+
+/// What was appended, with their strands, and what the log holds with it.
+pub(super) type Appended = (Vec<(u32, Durable<Arc<Event>>)>, Arc<dyn Base>);
 
 /// The answer to one command: the replies up to the end, or a refusal.
 pub(super) type Answer = oneshot::Sender<Result<Vec<Reply>, Refusal>>;
@@ -64,9 +66,9 @@ pub(super) enum Wake {
     /// What the refs are.
     Looked(Box<Result<Looked, String>>),
     /// Events were appended.
-    Appended(Result<Vec<Durable<Event>>, StoreError>),
+    Appended(Result<Appended, StoreError>),
     /// Events for a neighbour were read.
-    Loaded { peer: PeerId, events: Result<Vec<Durable<Event>>, StoreError> },
+    Loaded { peer: PeerId, events: Result<Vec<(u32, Durable<Arc<Event>>)>, StoreError> },
     /// Objects arrived, or not.
     Fetched(Box<Fetched>),
     /// A landing was recomputed, merged, or refs were moved.
@@ -79,43 +81,13 @@ pub(super) enum Wake {
     Stop(oneshot::Sender<Stopped>),
 }
 
-/// Reads the whole log into a state.
-pub(super) fn replay(store: &Store, project: ProjectId) -> Result<State, StoreError> {
-    let mut state = State::new(project);
-    let mut wrong = None;
-    store.in_time(Hlc::default()..Hlc::from_bits(u64::MAX), |event| {
-        match state.check(&event) {
-            Ok(true) => drop(state.apply(&event)),
-            Ok(false) => {}
-            Err(why) => wrong = Some(why),
-        }
-        wrong.is_none()
-    })?;
-    match wrong {
-        Some(why) => Err(StoreError::Corrupt(format!("an event does not fit: {why}"))),
-        None => Ok(state),
-    }
-}
-
-/// Tells the state what this clone found out of objects earlier.
-pub(super) fn recall(store: &Store, state: &mut State) -> Result<(), StoreError> {
-    let sound = store.notes(Note::Sound)?;
-    for next in state.unsettled() {
-        if let Some(value) = sound.get(next.lid.0.as_slice()) {
-            state.settle(&next.lid, value.first() == Some(&1));
-        }
-    }
-    Ok(())
-}
-
 pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
     let Parts { repo, store, feed, identity, settings, endpoint, feeds, introduced } = parts;
     let store = Arc::new(store);
     let loading = store.clone();
     let loaded = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
-        let project = loading.project()?;
-        let mut state = replay(&loading, project)?;
-        recall(&loading, &mut state)?;
+        let project = loading.project();
+        let state = super::opening::open_state(&loading)?;
         let ids = |note| -> Result<BTreeMap<_, _>, StoreError> { loading.notes(note) };
         Ok((project, state, ids(Note::Branches)?, ids(Note::Shown)?, ids(Note::Objects)?, ids(Note::Peers)?))
     })

@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 
 use super::core::Core;
 use super::run::Wake;
-use crate::approval::Rejected;
-use crate::eventlog::{Event, Malformed};
+use crate::approval::{ChainAnswer, Rejected};
+use crate::eventlog::{Event, FrontierEntry, Malformed};
 use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
@@ -21,6 +21,8 @@ pub(super) struct Session {
     pub(super) hello: Hello,
     began: Millis,
     out: mpsc::Sender<(Vec<u8>, bool)>,
+    /// How often chains of a feed were compared.
+    chains: BTreeMap<PeerId, u8>,
     /// Its clock, or that of somebody whose events it sends, was complained of.
     clock_told: bool,
 }
@@ -28,6 +30,9 @@ pub(super) struct Session {
 /// Messages that wait for a neighbour to take them. What is long is sent only when what came before has left, so
 /// that only one who reads nothing has this many.
 const OUTBOX: usize = 1_024;
+
+/// Turns in which two chains of a feed are compared in one session: a million events take four.
+const CHAIN_TURNS: u8 = 16;
 
 /// Why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +95,7 @@ impl Core {
         }
         // Before the log is here nobody is known to be a member, and we dialled who let us in.
         let joining = dialled && self.state.genesis().is_none();
-        if self.state.member_of_identity(&hello.certificate.identity).is_none() && !joining {
+        if !self.state.is_welcome(&hello.certificate.identity, &peer) && !joining {
             if let Some(known) = self.known.get_mut(&peer).filter(|_| dialled) {
                 known.wait = (known.wait * 2).clamp(millis(limits::REDIAL_MIN), millis(limits::REDIAL_MAX));
                 known.next_dial = Some(now + known.wait);
@@ -158,7 +163,10 @@ impl Core {
         }
         self.connects.retain_mut(|connect| connect.reached(addr));
         let digest = hello.digest;
-        self.sessions.insert(peer, Session { id, connection, hello, began: now, out, clock_told: false });
+        self.sessions.insert(
+            peer,
+            Session { id, connection, hello, began: now, out, chains: BTreeMap::new(), clock_told: false },
+        );
         self.fetches.peer_up(peer);
         self.sync.handle(now, Input::PeerUp { peer, digest });
         let served = self.served_now();
@@ -183,11 +191,59 @@ impl Core {
     }
 
     pub(super) fn said(&mut self, now: Millis, peer: PeerId, session: u64, message: Message) {
-        if self.is_current(&peer, session) {
-            self.sync.handle(now, Input::Received { peer, message });
-            let durable = self.sync.durable_at(&peer, &self.me);
-            if let Some(known) = self.known.get_mut(&peer) {
-                known.durable = durable.max(known.durable);
+        if !self.is_current(&peer, session) {
+            return;
+        }
+        match message {
+            Message::Frontier { entries, last } => {
+                let heads = self.located(now, peer, &entries);
+                self.sync.handle(now, Input::Frontier { peer, heads, last });
+            }
+            Message::Held(entries) => {
+                let heads = self.located(now, peer, &entries);
+                self.sync.handle(now, Input::Has { peer, heads });
+            }
+            Message::Objects(commits) => self.sync.handle(now, Input::Serves { peer, commits }),
+            Message::Chain(samples) => self.compare_chain(now, peer, &samples),
+            // Events come as such; what is unknown is for later versions.
+            Message::Events(_) | Message::Unknown(_) => {}
+        }
+        let durable = self.durable_at(&peer);
+        if let Some(known) = self.known.get_mut(&peer) {
+            known.durable = durable.max(known.durable);
+        }
+    }
+
+    /// Where a neighbour's heads stand here. One that is on none of our chains shows a fork: samples are told.
+    fn located(&mut self, now: Millis, peer: PeerId, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
+        let (heads, parted) = self.state.locate(entries);
+        for feed in parted {
+            let samples = self.state.samples(&feed);
+            self.say(now, peer, Message::Chain(samples).encode(), false);
+        }
+        heads
+    }
+
+    /// A neighbour's chain of a feed parts from ours: say where, or send what proves it.
+    fn compare_chain(&mut self, now: Millis, peer: PeerId, samples: &[FrontierEntry]) {
+        let asked = |session: &mut Session, feed| {
+            let times = session.chains.entry(feed).or_insert(0u8);
+            *times = times.saturating_add(1);
+            *times <= CHAIN_TURNS
+        };
+        let Some(feed) = samples.first().map(|sample| sample.feed) else { return };
+        if !self.sessions.get_mut(&peer).is_some_and(|session| asked(session, feed)) {
+            return;
+        }
+        match self.state.answer_chain(samples) {
+            ChainAnswer::Same => {}
+            ChainAnswer::Samples(samples) => self.say(now, peer, Message::Chain(samples).encode(), false),
+            ChainAnswer::Parts(event, samples) => {
+                // Only what is on disk is told.
+                if !self.pending.has(&event.id()) {
+                    self.say(now, peer, Message::Events(vec![event.bytes().to_vec()]).encode(), false);
+                    self.say(now, peer, Message::Chain(samples).encode(), false);
+                }
             }
         }
     }
@@ -225,13 +281,14 @@ impl Core {
                 self.sync.handle(now, Input::Held { peer, until });
                 return;
             }
-            let head = (event.body().author, event.body().seq);
+            let id = event.id();
             match self.state.check(&event) {
-                Ok(true) => self.take_in(event),
-                Ok(false) => {}
+                Ok(Some(checked)) => self.take_in(event, checked),
+                Ok(None) => {}
+                Err(Rejected::Unreadable) => return self.log_unreadable(now),
                 Err(why) => return self.misbehaved(now, peer, &event, why),
             }
-            heads.push(head);
+            heads.extend(self.state.place_of(&id).map(|place| (place.strand, place.seq)));
         }
         self.sync.handle(now, Input::Told { peer, heads });
         if let Some(why) = malformed {
@@ -251,11 +308,6 @@ impl Core {
 
     fn misbehaved(&mut self, now: Millis, peer: PeerId, event: &Event, why: Rejected) {
         let author = self.peer_name(&event.body().author);
-        if why == Rejected::Forked {
-            let text =
-                format!("two events of one number in a feed of {author}: its key was copied, the second is not taken");
-            self.notice("copied-key", Some(author.clone()), None, None, text);
-        }
         self.drop_peer(now, peer, &format!("it sent an event of {author} that was rejected: {why}"));
     }
 
@@ -266,6 +318,18 @@ impl Core {
             session.connection.close(CloseCode::Protocol, why);
         }
         self.end_session(now, peer, false);
+        if let Some(known) = self.known.get_mut(&peer) {
+            known.wait = millis(limits::REDIAL_MAX);
+            known.next_dial = Some(now + known.wait);
+        }
+    }
+
+    /// Ends a session with one who is welcome no more; it is not dialled again soon.
+    pub(super) fn close_session(&mut self, now: Millis, peer: PeerId, code: CloseCode, why: &str) {
+        if let Some(session) = self.sessions.get(&peer) {
+            session.connection.close(code, why);
+        }
+        self.end_session(now, peer, true);
         if let Some(known) = self.known.get_mut(&peer) {
             known.wait = millis(limits::REDIAL_MAX);
             known.next_dial = Some(now + known.wait);
@@ -300,8 +364,8 @@ impl Core {
             match output {
                 Output::Send { peer, message, flush } => self.say(now, peer, message.encode(), flush),
                 Output::Load { peer, lacking } => {
-                    let store = self.store.clone();
-                    let job = move || store.lacking(&lacking, limits::BATCH_BYTES);
+                    let (store, lacking) = (self.store.clone(), self.state.clip(lacking));
+                    let job = move || store.read(&lacking, limits::BATCH_BYTES);
                     super::run::work(&self.wake, job, move |events| Wake::Loaded { peer, events });
                 }
                 Output::Serves { peer, commits } => self.fetches.serves(peer, &commits),

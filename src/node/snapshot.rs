@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::core::{Core, Moves};
 use crate::api::{NotShared, Notice, Refusal};
 use crate::approval::State;
-use crate::eventlog::store::before::Store;
+use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::hlc::Millis;
 use crate::id::{BranchName, EventId, IdentityId, Lid, ObjectId, PeerId};

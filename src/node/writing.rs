@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use super::core::Core;
-use super::run::Wake;
+use super::run::{Appended, Wake};
 use crate::api::Refusal;
-use crate::approval::{Change, Pen};
-use crate::eventlog::store::{Note, StoreError, before::Store};
+use crate::approval::{Change, Checked, Pen};
+use crate::eventlog::rows::{Base, Layer};
+use crate::eventlog::store::{Note, Store, StoreError};
 use crate::eventlog::{Certify, Durable, Event, Extensions, Payload};
 use crate::hlc::Millis;
 use crate::id::{EventId, PeerId};
@@ -21,7 +22,8 @@ pub(super) type After = Box<dyn FnOnce(&mut Core, Result<(), Refusal>) + Send>;
 /// Folded, not durable.
 #[derive(Default)]
 pub(super) struct Pending {
-    events: Vec<Event>,
+    /// How many events.
+    events: usize,
     told: Told,
     /// What the append under way carries.
     under_way: Told,
@@ -51,18 +53,21 @@ impl Pending {
     pub(super) fn has(&self, id: &EventId) -> bool {
         self.told.changes.iter().chain(&self.under_way.changes).any(|(event, _)| event == id)
     }
-
-    pub(super) fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
-    }
 }
 
 impl Core {
-    /// Takes in an event that was checked.
-    pub(super) fn take_in(&mut self, event: Event) {
-        let changes = Arc::make_mut(&mut self.state).apply(&event);
-        self.pending.told.changes.push((event.id(), changes));
-        self.pending.events.push(event);
+    /// Takes in an event that was checked just before.
+    pub(super) fn take_in(&mut self, event: Event, checked: Checked) {
+        let id = event.id();
+        let changes = Arc::make_mut(&mut self.state).apply(&Arc::new(event), checked);
+        self.pending.told.changes.push((id, changes));
+        self.pending.events += 1;
+    }
+
+    /// What is to be appended next.
+    pub(super) fn begin_append(&mut self) -> Option<Arc<Layer>> {
+        self.pending.events = 0;
+        Arc::make_mut(&mut self.state).begin_append()
     }
 
     /// Writes own events, in order, each made by `write` with the pen; they are appended together.
@@ -91,8 +96,8 @@ impl Core {
         let ids = written.iter().map(Event::id).collect();
         for event in written {
             match self.state.check(&event) {
-                Ok(true) => self.take_in(event),
-                Ok(false) => {}
+                Ok(Some(checked)) => self.take_in(event, checked),
+                Ok(None) => {}
                 Err(why) => {
                     return Err(Refusal::plain("failed", format!("the event to be written does not fit: {why}")));
                 }
@@ -111,28 +116,36 @@ impl Core {
         if self.appending {
             return;
         }
-        if self.pending.events.is_empty() {
+        let layer = if self.state.healthy() { self.begin_append() } else { None };
+        let Some(layer) = layer else {
             // Nothing to wait for.
             for after in std::mem::take(&mut self.pending.told.after) {
                 after(self, Ok(()));
             }
             return;
-        }
+        };
         self.appending = true;
-        let events = std::mem::take(&mut self.pending.events);
         self.pending.under_way = std::mem::take(&mut self.pending.told);
         let store = self.store.clone();
-        super::run::work(&self.wake, move || store.append(events), Wake::Appended);
+        let append = move || {
+            let events = store.append(&layer)?;
+            let base: Arc<dyn Base> = store.base()?;
+            Ok((events, base))
+        };
+        super::run::work(&self.wake, append, Wake::Appended);
     }
 
-    pub(super) fn appended(&mut self, now: Millis, result: Result<Vec<Durable<Event>>, StoreError>) {
+    pub(super) fn appended(&mut self, now: Millis, result: Result<Appended, StoreError>) {
         self.appending = false;
         let told = std::mem::take(&mut self.pending.under_way);
         match result {
-            Ok(events) => {
-                let own = events.iter().map(Durable::get).rfind(|event| event.body().author == self.me);
+            Ok((events, base)) => {
+                let own = events.iter().map(|(_, event)| event.get()).rfind(|event| event.body().author == self.me);
                 let own = own.map(|event| event.body().seq);
-                self.sync.handle(now, Input::Stored(events));
+                let state = Arc::make_mut(&mut self.state);
+                state.appended(base);
+                let logged = state.frontier();
+                self.sync.handle(now, Input::Stored { events, logged });
                 // Sent before anything else is done with it: others wait for it, we do not.
                 self.drain(now);
                 if let Some(seq) = own
@@ -163,7 +176,7 @@ impl Core {
         };
         self.log_failed = Some((now, wait));
         self.log_lost = Some(LogLost { why: why.clone(), again: now + wait });
-        self.pending.events.clear();
+        self.pending.events = 0;
         let waiting = std::mem::take(&mut self.pending.told).after;
         for session in self.sessions.values() {
             session.connection.close(crate::quic::CloseCode::Bye, "the log is read afresh");
@@ -171,6 +184,13 @@ impl Core {
         for after in told.after.into_iter().chain(waiting) {
             after(self, Err(why.clone()));
         }
+    }
+
+    /// Rows could not be read: nothing that was worked out since is used, and the log is opened afresh.
+    pub(super) fn log_unreadable(&mut self, now: Millis) {
+        let error = StoreError::Corrupt("a part of it cannot be read".to_owned());
+        let told = std::mem::take(&mut self.pending.told);
+        self.append_failed(now, told, &error);
     }
 
     /// Is the log open? Where it failed it is opened again when its time has come.
@@ -184,8 +204,7 @@ impl Core {
             lost.again = now + 50;
             return false;
         };
-        let path = store.path().to_owned();
-        match store.reopen(&path).and_then(|()| self.read_afresh()) {
+        match store.reopen().and_then(|()| self.read_afresh()) {
             Ok(()) => {
                 self.log_lost = None;
                 self.look_again = true;
@@ -206,14 +225,18 @@ impl Core {
     }
 
     fn read_afresh(&mut self) -> Result<(), StoreError> {
-        let mut state = super::run::replay(&self.store, self.state.project())?;
-        super::run::recall(&self.store, &mut state)?;
+        let state = super::opening::open_state(&self.store)?;
         self.sync = crate::sync::Sync::new(state.frontier().clone());
         self.state = Arc::new(state);
         Ok(())
     }
 
-    pub(super) fn loaded(&mut self, now: Millis, peer: PeerId, events: Result<Vec<Durable<Event>>, StoreError>) {
+    pub(super) fn loaded(
+        &mut self,
+        now: Millis,
+        peer: PeerId,
+        events: Result<Vec<(u32, Durable<Arc<Event>>)>, StoreError>,
+    ) {
         match events {
             Ok(events) => self.sync.handle(now, Input::Loaded { peer, events }),
             Err(error) => {
@@ -225,10 +248,7 @@ impl Core {
 
     /// A clone that is a member's and has no event yet writes its certificate.
     pub(super) fn certify_if_admitted(&mut self, now: Millis) {
-        if self.state.genesis().is_none()
-            || self.my_member().is_none()
-            || self.state.frontier().head(&self.me).is_some()
-        {
+        if self.state.genesis().is_none() || self.my_member().is_none() || self.has_begun() {
             return;
         }
         let certificate = self.certificate;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::keyfile::{self, KeyFileError};
 use crate::api::Refusal;
-use crate::eventlog::store::{Note, StoreError, before::Store};
+use crate::eventlog::store::{Note, Store};
 use crate::eventlog::{Extensions, Genesis, Payload, Policy};
 use crate::git::{Head, Repository};
 use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
@@ -59,10 +60,11 @@ impl Files {
 
     /// Opens what is there. A directory that was copied or restored becomes a peer of its own.
     pub(super) fn open(&self, identity: &IdentityKey, feeds: &std::path::Path) -> Result<Opened, Refusal> {
-        let store = open_patiently(&self.log()).map_err(|error| store_refusal(&error))?;
+        let store = crate::node::open_log(&self.log()).map_err(|error| store_refusal(&error))?;
         let feed = FeedKey(keyfile::load_or_create(&self.key()).map_err(|error| key_refusal(&error))?.secret);
-        let head = store.frontier().map_err(|error| store_refusal(&error))?.head(&feed.peer());
-        let last_seq = head.map(|head| head.seq);
+        let heads = store.heads().map_err(|error| store_refusal(&error))?;
+        let own = heads.values().filter(|(of, _)| *of == feed.peer());
+        let last_seq = own.map(|(_, head)| head.seq).max();
         let place = standing(&self.dir, feeds, &feed.peer(), last_seq)
             .map_err(|error| io_refusal("the place of this clone cannot be read", &error))?;
         let mut warnings = Vec::new();
@@ -123,7 +125,7 @@ impl Files {
         super::modes::sync_dir(&self.dir).map_err(|error| io_refusal("the log cannot be made", &error))?;
         settle(&self.dir, feeds, &feed.peer(), None)
             .map_err(|error| io_refusal("the place of this clone cannot be noted", &error))?;
-        let store = Store::open(&self.log()).map_err(|error| store_refusal(&error))?;
+        let store = crate::node::open_log(&self.log()).map_err(|error| store_refusal(&error))?;
         Ok(Opened { store, feed, warnings: Vec::new() })
     }
 
@@ -182,20 +184,6 @@ impl Files {
     pub(super) fn set_log_aside(&self) -> Result<(), Refusal> {
         let aside = self.dir.join(format!("log.redb.left-{}", clock::now()));
         std::fs::rename(self.log(), aside).map_err(|error| io_refusal("the old log cannot be set aside", &error))
-    }
-}
-
-/// A node that was stopped just now may still be closing its log.
-fn open_patiently(path: &std::path::Path) -> Result<Store, StoreError> {
-    let mut tries = 0;
-    loop {
-        match Store::open(path) {
-            Err(StoreError::Locked) if tries < 20 => {
-                tries += 1;
-                std::thread::sleep(std::time::Duration::from_millis(25));
-            }
-            other => return other,
-        }
     }
 }
 
@@ -267,15 +255,20 @@ pub(super) fn found(
     let project = genesis.project();
     let branches = repo.branches().map_err(|error| refs_refusal(&error))?.branches;
     Files::of(repo).create(&project, None, feeds, &branches, |store, feed| {
-        let event = crate::approval::State::new(project)
+        let refused =
+            |why: &dyn std::fmt::Display| Refusal::plain("failed", format!("the project cannot be founded: {why}"));
+        let mut state = crate::approval::State::new(project);
+        let event = state
             .pen(&feed.peer())
             .write(now, Payload::Genesis(genesis), Vec::new(), feed, identity)
-            .map_err(|error| Refusal::plain("too-long", format!("the project cannot be founded: {error}")))?;
+            .map_err(|error| refused(&error))?;
+        let checked = state.check(&event).map_err(|why| refused(&why))?;
+        if let Some(checked) = checked {
+            state.apply(&Arc::new(event), checked);
+        }
+        let layer = state.begin_append().unwrap_or_default();
         let held = (tip.to_string().into_bytes(), Some(Vec::new()));
-        store
-            .append(vec![event])
-            .and_then(|_| store.remember(Note::Objects, &[held]))
-            .map_err(|error| store_refusal(&error))
+        store.append(&layer).and_then(|_| store.remember(Note::Objects, &[held])).map_err(|error| store_refusal(&error))
     })
 }
 

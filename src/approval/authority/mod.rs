@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub(super) use judge::{Deed, Judge, Need};
 pub(super) use past::{Gov, Past, Pasts, Set};
 pub(super) use strands::{Strand, Strands};
-pub(super) use view::View;
 pub use view::Demands;
+pub(super) use view::View;
 
 use crate::eventlog::rows::Place;
 use crate::eventlog::{Event, Kind, Payload, Role, Target};

@@ -206,7 +206,8 @@ impl Authority {
             if ready.is_empty() {
                 break;
             }
-            let next = if let [one] = ready.as_slice() { *one } else { self.first(&ready, &accepted, set, &mut judge_of) };
+            let next =
+                if let [one] = ready.as_slice() { *one } else { self.first(&ready, &accepted, set, &mut judge_of) };
             accepted.insert(next);
         }
         let judge = judge_of(&accepted);
@@ -218,8 +219,7 @@ impl Authority {
             })
             .filter(|(gov, _)| self.get(*gov).admissible && judge.effective_within(self, *gov, set))
             .collect();
-        let superseded =
-            |gov: Gov| policies.iter().any(|(later, _)| self.pasts.set(self.get(*later).past).has(gov));
+        let superseded = |gov: Gov| policies.iter().any(|(later, _)| self.pasts.set(self.get(*later).past).has(gov));
         let newest = policies.iter().filter(|(gov, _)| !superseded(*gov)).map(|(_, demands)| *demands);
         let mut demands = newest.reduce(Demands::strictest).unwrap_or(self.demands);
         demands.rules = demands.rules.max(self.demands.rules);
@@ -227,13 +227,7 @@ impl Authority {
     }
 
     /// Of several that are ready the one that is accepted: free of those that kill it, the smallest key first.
-    fn first(
-        &self,
-        ready: &[Gov],
-        accepted: &Set,
-        set: &Set,
-        judge_of: &mut impl FnMut(&Set) -> Arc<Judge>,
-    ) -> Gov {
+    fn first(&self, ready: &[Gov], accepted: &Set, set: &Set, judge_of: &mut impl FnMut(&Set) -> Arc<Judge>) -> Gov {
         let judge = judge_of(accepted);
         let keys: BTreeMap<Gov, Key> = ready.iter().map(|gov| (*gov, self.key(*gov, &judge, set))).collect();
         let mut kills: BTreeSet<(Gov, Gov)> = BTreeSet::new();

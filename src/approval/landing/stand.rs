@@ -266,4 +266,3 @@ impl State {
 fn unsettled_key(hlc: u64, lid: &Lid) -> Vec<u8> {
     [&hlc.to_be_bytes()[..], &lid.0].concat()
 }
-

@@ -4,7 +4,6 @@
 //! the file; while a node runs no other process can open it, so commands ask the node.
 
 mod base;
-pub mod before;
 mod blocks;
 mod check;
 mod error;
@@ -26,7 +25,6 @@ pub use error::StoreError;
 pub use format1::OldLog;
 use guard::guarded;
 pub use migrations::Opened;
-pub use reading::Span;
 pub use tables::Note;
 
 use super::rows::Layer;
@@ -122,14 +120,14 @@ impl Store {
         self.project
     }
 
-    /// Writes a layer in one transaction: its events with their places, and its rows. Returned, in the layer's order, only
-    /// once they are fsynced. The row of each event's strand is in the layer or there already.
+    /// Writes a layer in one transaction: its events with their places, and its rows. Returned, in the layer's order, with
+    /// their strands, only once they are fsynced. The row of each event's strand is in the layer or there already.
     ///
     /// The caller has checked each event against the log (`approval`).
     ///
     /// # Errors
     /// [`StoreError::CommitUnknown`] means that they may be durable: open the store afresh before going on.
-    pub fn append(&self, layer: &Layer) -> Result<Vec<Durable<Event>>, StoreError> {
+    pub fn append(&self, layer: &Layer) -> Result<Vec<(u32, Durable<Arc<Event>>)>, StoreError> {
         let db = self.to_write()?;
         guarded(|| {
             let write = db.begin_write()?;
@@ -146,7 +144,7 @@ impl Store {
             blocks::write(&write, self.project, layer)?;
             Ok(write.commit()?)
         })?;
-        Ok(layer.events().map(|(_, event)| Durable::new(Event::clone(event))).collect())
+        Ok(layer.events().map(|(place, event)| (place.strand, Durable::new(event.clone()))).collect())
     }
 
     /// The rows that are durable now, as one moment of the log.

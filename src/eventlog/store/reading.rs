@@ -11,23 +11,12 @@ use super::guard::{called_back, guarded};
 use super::tables::{self, TIME};
 use super::{Store, StoreError};
 use crate::eventlog::rows::{EventRow, Place, Table};
-use crate::eventlog::{Durable, Event, Head};
+use crate::eventlog::{Durable, Event, Head, Lacking};
 use crate::hlc::Hlc;
 use crate::id::{EventId, PeerId};
 
 /// Blocks that a read over many strands keeps in memory meanwhile.
 const KEPT: usize = 256;
-
-/// Events of one strand: from `from` on, up to and including `to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span {
-    /// The strand.
-    pub strand: u32,
-    /// First number.
-    pub from: u64,
-    /// Last number.
-    pub to: u64,
-}
 
 impl Store {
     fn reader(&self, keeps: usize) -> Result<Reader, StoreError> {
@@ -115,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn read(&self, spans: &[Span], limit: usize) -> Result<Vec<Durable<Event>>, StoreError> {
+    pub fn read(&self, spans: &[Lacking], limit: usize) -> Result<Vec<(u32, Durable<Arc<Event>>)>, StoreError> {
         guarded(|| {
             let mut reader = self.reader(KEPT.max(spans.len()))?;
             // The smallest of each span's next event, again and again: a merge of sorted strands.
@@ -135,7 +124,7 @@ impl Store {
                     let following = reader.there(Place { strand, seq: seq + 1 })?;
                     next.insert((following.order(), strand), (following, to));
                 }
-                out.push(Durable::new(Event::clone(&event)));
+                out.push((strand, Durable::new(event)));
             }
             Ok(out)
         })

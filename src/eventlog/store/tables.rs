@@ -32,6 +32,8 @@ pub(super) fn rows(table: Table) -> Bytes {
         Table::Tips => "tips-2",
         Table::Landings => "landings-2",
         Table::Above => "above-2",
+        Table::Rests => "rests-2",
+        Table::Unsettled => "unsettled-2",
         Table::Landed => "landed-2",
         Table::Named => "named-2",
         Table::Single => "single-2",

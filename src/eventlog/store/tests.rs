@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use redb::ReadableTableMetadata;
 
 use super::*;
+use crate::eventlog::Lacking;
 use crate::eventlog::rows::{Base, EventRow, Memory, Place, Rows, Table};
 use crate::eventlog::{
     Ack, Approve, Certify, Draft, Extensions, Genesis, Grant, Head, Kind, Land, Payload, Policy, Propose, Reject, Role,
@@ -95,7 +96,10 @@ fn what_was_appended_is_there_after_reopening() {
         let mut fold = Fold::default();
         let mut store = Store::create(&path, &PROJECT).unwrap();
         let durable = store.append(&fold.layer(a[..30].iter().chain(&b))).unwrap();
-        assert!(durable.iter().map(Durable::get).eq(a[..30].iter().chain(&b)), "in the order of the layer");
+        assert!(
+            durable.iter().map(|(_, event)| event.get().as_ref()).eq(a[..30].iter().chain(&b)),
+            "in the order of the layer"
+        );
         store.append(&fold.layer(&a[30..])).unwrap();
         store.remember(Note::Branches, &[(b"main".to_vec(), Some(b"x".to_vec()))]).unwrap();
         store.reopen().unwrap();
@@ -121,21 +125,21 @@ fn what_a_peer_lacks_comes_in_time_order_and_in_bounded_batches() {
     let mut from = [5, 0];
     let mut got = Vec::new();
     loop {
-        let spans = [0, 1].map(|strand| Span { strand, from: from[strand as usize], to: 19 });
+        let spans = [0, 1].map(|strand| Lacking { strand, from: from[strand as usize], to: 19 });
         let batch = store.read(&spans, 1_000).unwrap();
         if batch.is_empty() {
             break;
         }
-        assert!(batch.iter().map(|event| event.get().bytes().len()).sum::<usize>() <= 1_000);
-        for event in batch {
-            let event = event.into_inner();
+        assert!(batch.iter().map(|(_, event)| event.get().bytes().len()).sum::<usize>() <= 1_000);
+        for (_, event) in batch {
+            let event = Event::clone(event.get());
             from[usize::from(event.body().author != feed(1).peer())] = event.body().seq + 1;
             got.push(event);
         }
     }
     assert_eq!(got.len(), 35);
     assert!(got.is_sorted_by_key(Event::order));
-    assert!(matches!(store.read(&[Span { strand: 0, from: 19, to: 20 }], 1_000_000), Err(StoreError::Corrupt(_))));
+    assert!(matches!(store.read(&[Lacking { strand: 0, from: 19, to: 20 }], 1_000_000), Err(StoreError::Corrupt(_))));
 }
 
 #[test]
@@ -249,8 +253,9 @@ fn a_branch_of_a_forked_feed_is_a_strand_of_its_own() {
     }
     store.append(&rows.begin_append().unwrap()).unwrap();
     assert_eq!(all(&store).len(), 7);
-    let spans = [Span { strand: 0, from: 2, to: 4 }, Span { strand: 1, from: 3, to: 4 }];
-    let read: Vec<_> = store.read(&spans, 100_000).unwrap().into_iter().map(Durable::into_inner).collect();
+    let spans = [Lacking { strand: 0, from: 2, to: 4 }, Lacking { strand: 1, from: 3, to: 4 }];
+    let read: Vec<_> =
+        store.read(&spans, 100_000).unwrap().into_iter().map(|(_, event)| Event::clone(event.get())).collect();
     assert_eq!(read, [&trunk[2], &trunk[3], &third, &fourth, &trunk[4]].map(Event::clone));
     assert_eq!(store.heads().unwrap()[&1], (feed(1).peer(), Head { seq: 4, id: fourth.id() }));
 }
@@ -442,18 +447,6 @@ fn sample() -> Vec<Event> {
     let mut events = feeds.concat();
     events.sort_by_key(Event::order);
     events
-}
-
-/// Makes the file above anew, with the store of format 1.
-#[test]
-#[ignore = "it was made once"]
-fn make_the_log_of_format_1() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/log-format-1.redb");
-    let _ = std::fs::remove_file(&path);
-    let store = before::Store::create(&path, &sample()[0].body().project).unwrap();
-    store.append(sample()).unwrap();
-    store.remember(Note::Own, &[(b"peer".to_vec(), Some(feed(1).peer().0.to_vec()))]).unwrap();
-    store.remember(Note::Objects, &[(b"0505".to_vec(), Some(vec![]))]).unwrap();
 }
 
 #[test]

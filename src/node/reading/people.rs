@@ -23,7 +23,7 @@ impl Snapshot {
         let member = self.my_member().and_then(|member| self.state.member(&member));
         Me {
             peer: self.me.to_string(),
-            role: member.as_ref().map_or_else(|| "none".to_owned(), |member| member.role.name().to_owned()),
+            role: member.as_ref().and_then(|member| member.role).map_or("none", crate::eventlog::Role::name).to_owned(),
             member: member.map_or_else(|| self.handle.clone(), |member| member.handle),
         }
     }
@@ -34,7 +34,7 @@ impl Snapshot {
 
     pub(super) fn members(&self) -> Vec<Member> {
         let me = self.my_member();
-        let mut members: Vec<_> = self.state.members().collect();
+        let mut members = self.state.everybody();
         members.sort_by_key(|member| member.since);
         let mut all: Vec<Member> = members
             .into_iter()
@@ -48,9 +48,9 @@ impl Snapshot {
                         last_seen: self.seen(peer),
                     })
                     .collect(),
-                name: if member.name.is_empty() { member.handle.clone() } else { clip(member.name) },
-                role: Some(member.role.name().to_owned()),
-                state: "active".to_owned(),
+                name: if member.name.is_empty() { member.handle.clone() } else { clip(&member.name) },
+                role: member.role.map(|role| role.name().to_owned()),
+                state: if member.role.is_some() { "active" } else { "revoked" }.to_owned(),
                 words: None,
                 me: Some(member.id) == me,
                 member: member.handle,

@@ -9,7 +9,7 @@ use crate::node::settings::clip;
 use crate::node::snapshot::Snapshot;
 
 /// The proposal that `name` means: `handle/branch` (the latest of that name, an open one first), or an id prefix.
-pub(in crate::node) fn find_proposal<'a>(state: &'a State, name: &str) -> Result<Proposal<'a>, Refusal> {
+pub(in crate::node) fn find_proposal(state: &State, name: &str) -> Result<Proposal, Refusal> {
     let plain = name.strip_prefix("refs/remotes/").unwrap_or(name);
     let plain = plain.strip_prefix("lansync/").unwrap_or(plain);
     let plain = plain.strip_prefix('@').unwrap_or(plain);
@@ -18,18 +18,16 @@ pub(in crate::node) fn find_proposal<'a>(state: &'a State, name: &str) -> Result
         Refusal::new("unknown-proposal", message, "lansync list")
     };
     if let Some((handle, branch)) = plain.split_once('/') {
-        let named = |p: &Proposal<'_>| p.last.branch.as_str() == branch && state.handle(&p.last.member) == handle;
-        let found: Vec<Proposal<'_>> = state.proposals().filter(named).collect();
-        let open = found.iter().rposition(|p| matches!(p.state, ProposalState::Open | ProposalState::Rejected));
-        let at = open.or(found.len().checked_sub(1)).ok_or_else(unknown)?;
-        return found.into_iter().nth(at).ok_or_else(unknown);
+        let named = |p: &Proposal| p.last.branch.as_str() == branch && state.handle(&p.last.member) == handle;
+        let open = state.open_proposals().filter(named).last();
+        return open.or_else(|| state.proposals_back().find(named)).ok_or_else(unknown);
     }
     let id = plain.to_ascii_lowercase();
     if id.len() < 4 || !id.chars().all(|c| c.is_ascii_hexdigit()) {
         return Err(unknown());
     }
     let mut found = state.proposals().filter(|p| {
-        let mut ids = p.revisions.iter().map(|revision| revision.id.to_string());
+        let mut ids = state.revisions(&p.id).into_iter().map(|revision| revision.id.to_string());
         p.id.to_string().starts_with(&id) || ids.any(|revision| revision.starts_with(&id))
     });
     match (found.next(), found.next()) {
@@ -51,8 +49,10 @@ pub(in crate::node) fn one_proposal(snapshot: &Snapshot, id: &EventId) -> Result
 
 impl Snapshot {
     pub(super) fn proposals(&self, all: bool) -> Vec<api::Proposal> {
-        let shown = |p: &Proposal<'_>| all || matches!(p.state, ProposalState::Open | ProposalState::Rejected);
-        self.state.proposals().filter(shown).map(|p| self.describe(&p)).collect()
+        let mut found: Vec<Proposal> =
+            if all { self.state.proposals().collect() } else { self.state.open_proposals().collect() };
+        found.sort_by_key(|proposal| self.state.began(&proposal.id));
+        found.iter().map(|proposal| self.describe(proposal)).collect()
     }
 
     /// What waits for me: my turn first, then my own that were rejected or conflict.
@@ -60,8 +60,7 @@ impl Snapshot {
         let me = self.my_member();
         let mut mine: Vec<api::Proposal> = self
             .state
-            .proposals()
-            .filter(|p| matches!(p.state, ProposalState::Open | ProposalState::Rejected))
+            .open_proposals()
             .map(|p| (Some(p.last.member) == me, self.describe(&p)))
             .filter(|(own, p)| p.my_turn || (*own && (p.state == "rejected" || !p.conflicts.is_empty())))
             .map(|(_, p)| p)
@@ -71,12 +70,12 @@ impl Snapshot {
     }
 
     /// The commits of the heads of a proposal's target.
-    fn heads_of(&self, proposal: &Proposal<'_>) -> Vec<ObjectId> {
+    fn heads_of(&self, proposal: &Proposal) -> Vec<ObjectId> {
         self.state.branch(&proposal.last.target).map_or_else(Vec::new, |heads| heads.commits())
     }
 
-    pub(super) fn describe(&self, proposal: &Proposal<'_>) -> api::Proposal {
-        let last = proposal.last;
+    pub(super) fn describe(&self, proposal: &Proposal) -> api::Proposal {
+        let last = &proposal.last;
         let here = self.held.contains(&last.tip);
         let heads = self.heads_of(proposal);
         let open = matches!(proposal.state, ProposalState::Open | ProposalState::Rejected);
@@ -97,9 +96,9 @@ impl Snapshot {
             .map(|paths| Conflict { with: last.target.to_string(), paths: paths.iter().map(|p| clip(p)).collect() })
             .into_iter()
             .collect();
-        let missing = self.state.approvals_missing(proposal);
+        let missing = self.state.approvals_missing(proposal, &proposal.last.tip, None);
         let me = self.my_member();
-        let maintains = me.and_then(|me| self.state.member(&me)).is_some_and(|member| member.role.maintains());
+        let maintains = me.and_then(|me| self.state.role(&me)).is_some_and(crate::eventlog::Role::maintains);
         let approved_by_me = proposal.approvals.iter().any(|one| Some(one.member) == me);
         let waits = proposal.state == ProposalState::Open && missing > 0 && !approved_by_me;
         api::Proposal {
@@ -143,7 +142,7 @@ impl Snapshot {
     }
 
     /// The open proposal whose commits this one contains, the one nearest to its tip.
-    fn builds_on(&self, proposal: &Proposal<'_>) -> Option<String> {
+    fn builds_on(&self, proposal: &Proposal) -> Option<String> {
         let others = self.state.proposals().filter(|other| {
             other.state == ProposalState::Open && other.id != proposal.id && self.held.contains(&other.last.tip)
         });
@@ -174,14 +173,14 @@ impl Snapshot {
         Ok(ProposalDetail {
             log: commits.into_iter().map(commit).collect(),
             base: base.map(|base| base.to_string()),
-            revisions: proposal.revisions.len() as u64,
+            revisions: proposal.revisions as u64,
             proposal: self.describe(&proposal),
         })
     }
 }
 
 /// What keeps it from landing.
-fn needs(proposal: &Proposal<'_>, missing: usize, here: bool, conflicts: &[Conflict]) -> Vec<String> {
+fn needs(proposal: &Proposal, missing: usize, here: bool, conflicts: &[Conflict]) -> Vec<String> {
     let mut needs = Vec::new();
     match proposal.state {
         ProposalState::Landed | ProposalState::Withdrawn => return needs,

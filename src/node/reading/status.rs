@@ -18,7 +18,7 @@ impl Snapshot {
             project: self.project_name(),
             running: self.running,
             log: LogStatus {
-                events: self.state.frontier().events(),
+                events: self.state.log_events(),
                 feeds: self.state.frontier().feeds() as u64,
                 digest: hex(&self.state.frontier().digest()),
             },
@@ -88,7 +88,7 @@ impl Snapshot {
             return None;
         }
         let revision = landing.revision.and_then(|id| self.state.revision(&id));
-        let approved_by = revision.map(|revision| {
+        let approved_by = revision.as_ref().map(|revision| {
             let proposal = self.state.proposal(&revision.proposal);
             let approvals = proposal.map(|proposal| proposal.approvals).unwrap_or_default();
             let of_landing = approvals.into_iter().filter(|one| landing.approvals.contains(&one.id));

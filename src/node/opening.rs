@@ -1,0 +1,107 @@
+//! Opening a log: with patience for others that have it for a moment, and folded again where it is of an earlier format.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::approval::State;
+use crate::eventlog::rows::Base;
+use crate::eventlog::store::{Note, Opened, Store, StoreError};
+
+/// How long to wait for others that have the log open: a dozen commands, each of some tens of milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often to look.
+const TURN: Duration = Duration::from_millis(7);
+
+/// Opens the log at `path`. A log of an earlier format becomes one of this.
+///
+/// # Errors
+/// [`StoreError`]; the file is left as it is.
+pub(crate) fn open_log(path: &Path) -> Result<Store, StoreError> {
+    patiently(|| Store::open(path).and_then(migrate))
+}
+
+/// The same only to read, beside others that do.
+pub(super) fn open_log_to_read(path: &Path) -> Result<Store, StoreError> {
+    patiently(|| Store::open_to_read(path).and_then(migrate))
+}
+
+fn patiently(open: impl Fn() -> Result<Store, StoreError>) -> Result<Store, StoreError> {
+    let begun = Instant::now();
+    loop {
+        match open() {
+            Err(StoreError::Locked) if begun.elapsed() < PATIENCE => std::thread::sleep(TURN),
+            other => return other,
+        }
+    }
+}
+
+/// Folds the events of a log of an earlier format into one of this.
+fn migrate(opened: Opened) -> Result<Store, StoreError> {
+    let earlier = matches!(opened, Opened::NeedsFold(_));
+    let mut state: Option<State> = None;
+    let store = opened.migrated(|new, events| {
+        let base: Arc<dyn Base> = new.base()?;
+        let state = match &mut state {
+            Some(state) => {
+                state.appended(base);
+                state
+            }
+            None => state.insert(open_on(new, base)?),
+        };
+        for event in events {
+            match state.check(&event) {
+                Ok(Some(checked)) => drop(state.apply(&Arc::new(event), checked)),
+                Ok(None) => {}
+                Err(why) => return Err(StoreError::Corrupt(format!("an event does not fit: {why}"))),
+            }
+        }
+        // The new log is to be let go of before it takes the other's place.
+        let layer = state.begin_append().unwrap_or_default();
+        state.appended(Arc::new(crate::eventlog::rows::Memory::default()));
+        Ok::<_, StoreError>(layer)
+    })?;
+    if earlier {
+        recall(&store)?;
+    }
+    Ok(store)
+}
+
+/// Tells the state what this clone found out of landings in an earlier format.
+fn recall(store: &Store) -> Result<(), StoreError> {
+    let mut state = open_state(store)?;
+    let sound = store.notes(Note::Sound)?;
+    loop {
+        let unsettled = state.unsettled();
+        let known = |lid: &crate::id::Lid| sound.get(lid.0.as_slice()).map(|value| value.first() == Some(&1));
+        let next: Vec<_> = unsettled.iter().filter_map(|next| Some((next.lid, known(&next.lid)?))).collect();
+        if next.is_empty() {
+            break;
+        }
+        for (lid, sound) in next {
+            state.settle(&lid, sound);
+        }
+    }
+    if let Some(layer) = state.begin_append() {
+        store.append(&layer)?;
+    }
+    let gone: Vec<_> = sound.into_keys().map(|key| (key, None)).collect();
+    store.remember(Note::Sound, &gone)
+}
+
+/// The state that a log holds.
+///
+/// # Errors
+/// [`StoreError`] where rows cannot be read, or do not fit together.
+pub(super) fn open_state(store: &Store) -> Result<State, StoreError> {
+    let base = store.base()?;
+    let state = open_on(store, base.clone());
+    match base.trouble() {
+        Some(trouble) => Err(StoreError::Corrupt(trouble.to_string())),
+        None => state,
+    }
+}
+
+fn open_on(store: &Store, base: Arc<dyn Base>) -> Result<State, StoreError> {
+    State::open(store.project(), base).map_err(|unfit| StoreError::Corrupt(unfit.to_string()))
+}
