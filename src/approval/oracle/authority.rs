@@ -67,7 +67,8 @@ impl Oracle {
         if let Some(view) = self.memo.borrow().views.get(&(s, mode)) {
             return view.clone();
         }
-        let candidates = s.only(|r| self.revoke(r).is_some() && (self.has(Fault::NotJudgedByItsPast) || self.admissible(r)));
+        let candidates =
+            s.only(|r| self.revoke(r).is_some() && (self.has(Fault::NotJudgedByItsPast) || self.admissible(r)));
         let mut acc = Set::default();
         loop {
             let ready = candidates.only(|r| !acc.has(r) && self.ready(r, acc, s, mode));

@@ -203,7 +203,9 @@ impl Oracle {
         let (acc, all) = (self.present().acc, self.all());
         let good = |x: &usize| self.entered(*x) && self.ok(*x, acc, Mode::Final, all);
         let lids = (0..self.nodes.len()).filter(good).flat_map(|x| self.nodes[x].lids.iter().map(|(_, lid)| *lid));
-        lids.filter(|lid| self.is_sound(lid)).flat_map(|lid| self.down(&lid).iter().copied().collect::<Vec<_>>()).collect()
+        lids.filter(|lid| self.is_sound(lid))
+            .flat_map(|lid| self.down(&lid).iter().copied().collect::<Vec<_>>())
+            .collect()
     }
 
     pub(super) fn heads(&self, standing: &BTreeSet<Lid>) -> BTreeMap<BranchName, BTreeSet<Lid>> {

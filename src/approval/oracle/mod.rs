@@ -5,10 +5,12 @@
 //! exercise each rule, and `compare` holds another fold against it.
 
 mod authority;
+mod duels;
 mod landings;
+mod logs;
 mod mutants;
-
 mod naive;
+mod rng;
 mod scenarios;
 mod set;
 mod verdict;

@@ -1,5 +1,13 @@
 //! Faults put into the oracle on purpose, each of which some generated log must show.
 
+use super::logs::{Style, shuffled};
+use super::naive::Oracle;
+use super::rng::Rng;
+use super::verdict::Verdict;
+use super::world::Log;
+use crate::eventlog::Event;
+use crate::id::EventId;
+
 /// A rule that is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
@@ -59,4 +67,87 @@ pub(super) enum Fault {
     LinkSurvives,
     /// A feed survives its revocation.
     FeedsSurvive,
+}
+
+impl Fault {
+    const ALL: [Self; 28] = [
+        Self::PinsIgnored,
+        Self::UnnamedFeedSurvives,
+        Self::ConcurrentGrantSaves,
+        Self::NoReadmission,
+        Self::SeniorityIgnored,
+        Self::TargetNotCounted,
+        Self::ArrivalOrder,
+        Self::BackedFirstDropped,
+        Self::NotSeconded,
+        Self::LastMaintainerGoes,
+        Self::RevokedVote,
+        Self::VotesNotNeeded,
+        Self::NotJudgedByItsPast,
+        Self::RetroAlone,
+        Self::JoinRescues,
+        Self::OntoIgnored,
+        Self::SeenLandingVoided,
+        Self::GuardDropped,
+        Self::HeadsNeedNotEnter,
+        Self::OwnApprovalCounts,
+        Self::ForkVoidsAll,
+        Self::OwnWitness,
+        Self::LatestRole,
+        Self::LaxestPolicy,
+        Self::RulesGoDown,
+        Self::UnknownRulesStand,
+        Self::LinkSurvives,
+        Self::FeedsSurvive,
+    ];
+}
+
+/// What an oracle says of a log, and which of its events it refused.
+fn judged(log: &Log, mut oracle: Oracle) -> (Verdict, Vec<EventId>) {
+    log.sound.iter().for_each(|(lid, sound)| oracle.settle(*lid, *sound));
+    let refused = log.events.iter().filter(|event| oracle.add(event).is_err()).map(Event::id).collect();
+    (oracle.verdict(), refused)
+}
+
+/// As many seeds of each style as may be needed until a fault shows.
+const BOUND: u64 = 400;
+
+#[test]
+fn each_fault_shows_in_some_log() {
+    let mut left: Vec<Fault> = Fault::ALL.to_vec();
+    for seed in 0..BOUND {
+        for style in Style::ALL {
+            let log = style.log(seed);
+            let right = judged(&log, Oracle::new(log.project, 1));
+            left.retain(|fault| {
+                let same = judged(&log, Oracle::new(log.project, 1).with_fault(*fault)) == right;
+                if !same {
+                    println!("{fault:?}: seed {} {seed}", style.name());
+                }
+                same
+            });
+        }
+        if left.is_empty() {
+            return;
+        }
+    }
+    panic!("no log below seed {BOUND} shows {left:?}");
+}
+
+#[test]
+fn the_order_of_arrival_changes_nothing() {
+    for seed in 0..40 {
+        for style in Style::ALL {
+            let log = style.log(seed);
+            let (verdict, refused) = judged(&log, Oracle::new(log.project, 1));
+            assert_eq!(refused, [], "{} {seed}", style.name());
+            for order in 0..3 {
+                let mut rng = Rng::new(seed * 3 + order);
+                let events = shuffled(&log.events, &mut rng);
+                let (other, refused) = judged(&Log { events, ..log.clone() }, Oracle::new(log.project, 1));
+                let differences = verdict.differences(&other);
+                assert!(refused.is_empty() && differences.is_empty(), "{} {seed}: {differences:#?}", style.name());
+            }
+        }
+    }
 }

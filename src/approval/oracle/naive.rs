@@ -176,9 +176,7 @@ impl Oracle {
         let fits = match event.payload() {
             Payload::Grant(grant) => grant.invite.iter().all(|id| linked(id, Kind::INVITE)),
             Payload::Propose(propose) => propose.previous.iter().all(|id| linked(id, Kind::PROPOSE)),
-            Payload::Approve(approve) => {
-                linked(&approve.revision, Kind::PROPOSE) && approve.onto.iter().all(carried)
-            }
+            Payload::Approve(approve) => linked(&approve.revision, Kind::PROPOSE) && approve.onto.iter().all(carried),
             Payload::Reject(reject) => linked(&reject.revision, Kind::PROPOSE),
             Payload::Withdraw(withdraw) => linked(&withdraw.revision, Kind::PROPOSE),
             Payload::Land(land) => {

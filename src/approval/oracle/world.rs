@@ -185,7 +185,9 @@ impl World {
         };
         let refs: Vec<EventId> = match &payload {
             Payload::Propose(propose) => propose.previous.into_iter().collect(),
-            Payload::Approve(approve) => [approve.revision].into_iter().chain(approve.onto.iter().map(carrier)).collect(),
+            Payload::Approve(approve) => {
+                [approve.revision].into_iter().chain(approve.onto.iter().map(carrier)).collect()
+            }
             Payload::Reject(reject) => vec![reject.revision],
             Payload::Withdraw(withdraw) => vec![withdraw.revision],
             Payload::Land(land) => {
