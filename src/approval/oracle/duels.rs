@@ -29,6 +29,9 @@ pub(super) fn log(seed: u64) -> Log {
     if duel.rng.chance(30) {
         duel.come_back(&blows);
     }
+    if duel.rng.chance(20) {
+        duel.demoted_strikes(&peace);
+    }
     duel.world.log
 }
 
@@ -51,8 +54,8 @@ impl Duel {
             }
         }
         let votes = duel.rng.chance(20);
-        if votes && let Some(id) = duel.put(Hand::first(0), &[last], policy(1, true, 2, 1)) {
-            last = id;
+        if votes {
+            duel.put(Hand::first(0), &[last], policy(1, true, 2, 1));
         }
         let founding = duel.world.last.values().copied().collect::<Vec<_>>();
         for person in 0..people {
@@ -184,5 +187,24 @@ impl Duel {
             let hand = self.any_hand(whom);
             self.put(hand, &[granted], ack());
         }
+    }
+
+    /// One who was demoted writes as if they were not, and then the demotion falls.
+    fn demoted_strikes(&mut self, peace: &[EventId]) {
+        let people: Vec<usize> = (1..self.people).collect();
+        let [by, whom, then] = self.rng.sample(&people, 3)[..] else { return };
+        let hands = [by, whom, then, 0].map(Hand::first);
+        let pinned = |duel: &mut Self, person: usize| {
+            let targets = vec![Target::Member(member(person))];
+            let pins = duel.pinned(&targets);
+            revoke(targets, pins)
+        };
+        let demotion = pinned(self, whom);
+        self.put(hands[0], peace, demotion);
+        let Some(lower) = self.put(hands[0], &[], grant(whom, Role::Contributor)) else { return };
+        let strike = pinned(self, then);
+        self.put(hands[1], &[lower], strike);
+        let fall = pinned(self, by);
+        self.put(hands[3], peace, fall);
     }
 }

@@ -20,12 +20,15 @@ pub(super) enum Style {
     Landings,
     /// Feeds that fork.
     Forks,
+    /// Landings against revocations and policies that came beside them.
+    Heists,
     /// Revocations against each other.
     Duels,
 }
 
 impl Style {
-    pub(super) const ALL: [Self; 5] = [Self::Rights, Self::Machines, Self::Landings, Self::Forks, Self::Duels];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Rights, Self::Machines, Self::Landings, Self::Forks, Self::Heists, Self::Duels];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -33,6 +36,7 @@ impl Style {
             Self::Machines => "machines",
             Self::Landings => "landings",
             Self::Forks => "forks",
+            Self::Heists => "heists",
             Self::Duels => "duels",
         }
     }
@@ -56,6 +60,7 @@ impl Style {
             Self::Machines => [6, 16, 8, 6, 2, 14, 14, 8, 3, 2, 3, 3, 3, 1, 1],
             Self::Landings => [2, 5, 3, 2, 4, 1, 1, 1, 1, 0, 14, 26, 26, 12, 4],
             Self::Forks => [6, 8, 4, 4, 1, 2, 2, 2, 2, 22, 8, 10, 10, 3, 1],
+            Self::Heists => [2, 16, 10, 1, 7, 0, 0, 1, 2, 2, 3, 26, 26, 16, 1],
             Self::Duels => [1; ACTIONS.len()],
         }
     }
@@ -137,7 +142,7 @@ impl Writers {
     fn new(style: Style, seed: u64) -> Self {
         let mut rng = Rng::new(seed.wrapping_mul(8).wrapping_add(style as u64));
         let world = World::found(if rng.chance(25) { 2 } else { 1 }, rng.chance(70));
-        let maintainers = rng.between(2, 5);
+        let maintainers = rng.between(if style == Style::Heists { 3 } else { 2 }, 5);
         let contributors = rng.below(4);
         let people: Vec<usize> = (0..maintainers + contributors).collect();
         let founder = Writer { hand: Hand::first(0), known: Set::default().with(0), head: Some(0) };
@@ -152,14 +157,29 @@ impl Writers {
         let first = |person: &usize| Writer { hand: Hand::first(*person), known, head: None };
         let others: Vec<Writer> = all.people[1..].iter().map(first).collect();
         all.writers.extend(others);
+        if style == Style::Heists {
+            for n in 1..4 {
+                all.write(0, false, |_, _| Some(propose("a", "main", commit(n), None)));
+            }
+        }
         all
+    }
+
+    /// In a heist everybody sees the whole log, or says that they saw it only up to some point.
+    fn look_up(&mut self, writer: usize) {
+        let all = self.world.oracle.nodes.len();
+        let until = if self.rng.chance(60) { all } else { self.rng.between(all / 3, all) };
+        let own = self.writers[writer].head.map(|head| self.world.oracle.past(head).with(head)).unwrap_or_default();
+        self.writers[writer].known = (0..until).collect::<Set>().union(own);
     }
 
     fn run(mut self) -> Log {
         let steps = self.rng.between(12, 60);
         for _ in 0..steps {
             let writer = self.rng.below(self.writers.len());
-            if self.rng.chance(45) {
+            if self.style == Style::Heists {
+                self.look_up(writer);
+            } else if self.rng.chance(45) {
                 let other = self.rng.below(self.writers.len());
                 self.writers[writer].known = self.writers[writer].known.union(self.writers[other].known);
                 continue;
@@ -180,7 +200,7 @@ impl Writers {
     }
 
     fn act(&mut self, writer: usize, action: Action) {
-        let hide = self.rng.chance(30);
+        let hide = self.style != Style::Heists && self.rng.chance(30);
         match action {
             Action::Ack => self.write(writer, hide, |all, _| Some(if all.rng.chance(80) { ack() } else { invite() })),
             Action::Revoke => self.write(writer, hide, Self::revocation),
@@ -303,8 +323,9 @@ impl Writers {
         let theirs = known.only(|x| self.world.oracle.concerns(targets, x));
         let follows = |x: usize, y: usize| x != y && self.world.oracle.on_chain(x, y);
         let last: Vec<usize> = theirs.iter().filter(|x| !theirs.iter().any(|y| follows(*x, y))).collect();
+        let lower = if self.style == Style::Heists { 40 } else { 8 };
         for pin in last {
-            match self.rng.weighted(&[85, 8, 7]) {
+            match self.rng.weighted(&[85, lower, 7]) {
                 0 => pins.push(self.id(pin)),
                 1 => pins.extend(self.world.oracle.nodes[pin].event.body().prev),
                 _ => {}

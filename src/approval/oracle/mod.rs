@@ -5,6 +5,7 @@
 //! exercise each rule, and `compare` holds another fold against it.
 
 mod authority;
+mod compare;
 mod duels;
 mod landings;
 mod logs;
