@@ -67,8 +67,7 @@ impl Oracle {
         if let Some(view) = self.memo.borrow().views.get(&(s, mode)) {
             return view.clone();
         }
-        let candidates =
-            s.only(|r| self.revoke(r).is_some() && (self.has(Fault::NotJudgedByItsPast) || self.admissible(r)));
+        let candidates = s.only(|r| self.revoke(r).is_some() && self.admissible(r));
         let mut acc = Set::default();
         loop {
             let ready = candidates.only(|r| !acc.has(r) && self.ready(r, acc, s, mode));
@@ -146,7 +145,7 @@ impl Oracle {
         if let Some(known) = self.memo.borrow().admissible.get(&x) {
             return *known;
         }
-        let admissible = self.live(x, self.knew(x).acc, Mode::Past);
+        let admissible = self.has(Fault::NotJudgedByItsPast) || self.live(x, self.knew(x).acc, Mode::Past);
         self.memo.borrow_mut().admissible.insert(x, admissible);
         admissible
     }

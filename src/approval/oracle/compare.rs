@@ -92,9 +92,13 @@ pub(super) fn compare<F: Fold>(style: Style, seed: u64, make: impl Fn(&Log) -> F
     Ok(())
 }
 
-/// Compares on all seeds that were kept, and then on `LANSYNC_SEEDS` further ones. New failures are kept.
-pub(super) fn compare_all<F: Fold>(make: impl Fn(&Log) -> F) {
-    let count = std::env::var("LANSYNC_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(500_u64);
+/// How many logs are asked for.
+pub(super) fn seeds() -> u64 {
+    std::env::var("LANSYNC_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(500)
+}
+
+/// Compares on all seeds that were kept, and then on so many further ones, of each style alike. New failures are kept.
+pub(super) fn compare_all<F: Fold>(count: u64, make: impl Fn(&Log) -> F) {
     let kept = kept();
     let styles = Style::ALL.len() as u64;
     let fresh = (0..count).map(|n| (Style::ALL[(n % styles) as usize], n / styles));
@@ -200,13 +204,10 @@ fn target(target: &Target) -> String {
 
 #[test]
 fn the_oracle_agrees_with_itself_and_a_broken_one_is_found_out() {
-    for style in Style::ALL {
-        assert_eq!(compare(style, 0, |log| Oracle::new(log.project, 1)), Ok(()));
-    }
+    compare_all(seeds().min(12), |log| Oracle::new(log.project, 1));
     let broken = |log: &Log| Oracle::new(log.project, 1).with_fault(Fault::PinsIgnored);
     let failure = (0..20).find_map(|seed| compare(Style::Rights, seed, broken).err()).unwrap();
     assert!(failure.contains("seed: rights") && failure.contains("genesis"), "{failure}");
-    println!("{failure}");
 }
 
 #[test]

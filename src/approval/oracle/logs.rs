@@ -56,7 +56,7 @@ impl Style {
     fn weights(self) -> [usize; ACTIONS.len()] {
         // In the order of `ACTIONS`.
         match self {
-            Self::Rights => [6, 22, 16, 10, 6, 2, 2, 4, 6, 0, 3, 3, 3, 1, 1],
+            Self::Rights => [6, 22, 16, 10, 9, 2, 2, 4, 6, 0, 3, 3, 3, 1, 1],
             Self::Machines => [6, 16, 8, 6, 2, 14, 14, 8, 3, 2, 3, 3, 3, 1, 1],
             Self::Landings => [2, 5, 3, 2, 4, 1, 1, 1, 1, 0, 14, 26, 26, 12, 4],
             Self::Forks => [6, 8, 4, 4, 1, 2, 2, 2, 2, 22, 8, 10, 10, 3, 1],
@@ -120,17 +120,17 @@ const ACTIONS: [Action; 15] = [
 ];
 
 /// One clone, with what it has heard of.
-struct Writer {
-    hand: Hand,
-    known: Set,
+pub(super) struct Writer {
+    pub(super) hand: Hand,
+    pub(super) known: Set,
     head: Option<usize>,
 }
 
-struct Writers {
+pub(super) struct Writers {
     style: Style,
-    rng: Rng,
-    world: World,
-    writers: Vec<Writer>,
+    pub(super) rng: Rng,
+    pub(super) world: World,
+    pub(super) writers: Vec<Writer>,
     people: Vec<usize>,
     feeds: usize,
 }
@@ -174,7 +174,7 @@ impl Writers {
     }
 
     fn run(mut self) -> Log {
-        let steps = self.rng.between(12, 60);
+        let steps = self.rng.between(20, 80);
         for _ in 0..steps {
             let writer = self.rng.below(self.writers.len());
             if self.style == Style::Heists {
@@ -187,6 +187,9 @@ impl Writers {
             self.world.now = 1_000 + self.rng.below(60) as u64 * 100;
             let action = ACTIONS[self.rng.weighted(&self.style.weights())];
             self.act(writer, action);
+        }
+        if self.style == Style::Heists {
+            self.heist();
         }
         let mut lids: Vec<Lid> = self.world.oracle.carried_by.keys().copied().collect();
         lids.sort_unstable();
@@ -207,7 +210,7 @@ impl Writers {
             Action::Vote => self.write(writer, hide, Self::vote),
             Action::Grant => self.grant(writer, hide),
             Action::Policy => self.write(writer, hide, |all, _| {
-                let rules = if all.rng.chance(12) { 2 } else { 1 };
+                let rules = if all.rng.chance(25) { 2 } else { 1 };
                 Some(policy(all.rng.between(1, 2) as u8, all.rng.chance(60), all.rng.between(1, 2) as u8, rules))
             }),
             Action::Link => self.link(writer, hide),
@@ -258,11 +261,11 @@ impl Writers {
         }
     }
 
-    fn id(&self, x: usize) -> EventId {
+    pub(super) fn id(&self, x: usize) -> EventId {
         self.world.oracle.id(x)
     }
 
-    fn of_kind(&self, known: Set, is: impl Fn(&Payload) -> bool) -> Vec<usize> {
+    pub(super) fn of_kind(&self, known: Set, is: impl Fn(&Payload) -> bool) -> Vec<usize> {
         known.iter().filter(|x| is(self.world.oracle.payload(*x))).collect()
     }
 
@@ -273,7 +276,7 @@ impl Writers {
     }
 
     /// Writes what `payload` makes of what the author lets be seen of their knowledge.
-    fn write(&mut self, writer: usize, hide: bool, payload: impl FnOnce(&mut Self, Set) -> Option<Payload>) {
+    pub(super) fn write(&mut self, writer: usize, hide: bool, payload: impl FnOnce(&mut Self, Set) -> Option<Payload>) {
         if self.writers[writer].head.is_none() {
             let certificate = self.world.certificate(self.writers[writer].hand);
             let known = self.writers[writer].known;
@@ -318,7 +321,7 @@ impl Writers {
     }
 
     /// The last events of each feed of the targets; now and then lower ones, or not all.
-    fn pins(&mut self, targets: &[Target], known: Set) -> Vec<EventId> {
+    pub(super) fn pins(&mut self, targets: &[Target], known: Set) -> Vec<EventId> {
         let mut pins = Vec::new();
         let theirs = known.only(|x| self.world.oracle.concerns(targets, x));
         let follows = |x: usize, y: usize| x != y && self.world.oracle.on_chain(x, y);
@@ -433,13 +436,13 @@ impl Writers {
     }
 
     /// Those that none of them is on.
-    fn tops(&self, known: Set, name: &str) -> Vec<Lid> {
+    pub(super) fn tops(&self, known: Set, name: &str) -> Vec<Lid> {
         let lids = self.lids(known, name);
         let below = |lid: &Lid| lids.iter().any(|above| above != lid && self.world.oracle.down(above).contains(lid));
         lids.iter().filter(|lid| !below(lid)).copied().collect()
     }
 
-    fn approval(&mut self, known: Set) -> Option<Payload> {
+    pub(super) fn approval(&mut self, known: Set) -> Option<Payload> {
         let offers = self.of_kind(known, |payload| matches!(payload, Payload::Propose(_)));
         let offer = self.rng.pick(&offers)?;
         let Payload::Propose(said) = self.world.oracle.payload(offer).clone() else { return None };
@@ -456,6 +459,12 @@ impl Writers {
     fn landing(&mut self, known: Set) -> Option<Payload> {
         let given = self.of_kind(known, |payload| matches!(payload, Payload::Approve(_)));
         let one = self.rng.pick(&given)?;
+        self.landing_of(known, one, None)
+    }
+
+    /// A landing by an approval and those that fit it; on these heads, or on any.
+    pub(super) fn landing_of(&mut self, known: Set, one: usize, heads: Option<Vec<Lid>>) -> Option<Payload> {
+        let given = self.of_kind(known, |payload| matches!(payload, Payload::Approve(_)));
         let Payload::Approve(said) = self.world.oracle.payload(one).clone() else { return None };
         let fits = |x: &usize| match self.world.oracle.payload(*x) {
             Payload::Approve(other) => other.revision == said.revision && other.commit == said.commit,
@@ -470,10 +479,11 @@ impl Writers {
             _ => return None,
         };
         let name = if self.rng.chance(96) { target.as_str() } else { "dev" };
-        let heads = match self.rng.chance(65) {
+        let any = match self.rng.chance(65) {
             true => self.tops(known, name),
             false => self.rng.pick(&self.lids(known, name)).into_iter().collect(),
         };
+        let heads = heads.unwrap_or(any);
         let approvals = fitting.iter().map(|x| self.id(*x)).collect();
         let rules = if self.rng.chance(92) { 1 } else { 2 };
         let heads = heads.into_iter().take(4).collect();
