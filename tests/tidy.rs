@@ -70,6 +70,7 @@ fn code(text: &str) -> &str {
 fn is_test(file: &str) -> bool {
     file.ends_with("/tests.rs")
         || file.contains("/tests/")
+        || file.contains("/oracle/")
         || file.ends_with("golden.rs")
         || file.ends_with("testing.rs")
 }

@@ -422,3 +422,6 @@ fn why_of(bits: u8) -> Option<Void> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod oracle;

@@ -1,0 +1,162 @@
+//! Faults put into the oracle on purpose, each of which some generated log must show.
+
+use std::time::{Duration, Instant};
+
+use super::logs::{Style, shuffled};
+use super::naive::Oracle;
+use super::rng::Rng;
+use super::verdict::Verdict;
+use super::world::Log;
+use crate::eventlog::Event;
+use crate::id::EventId;
+
+/// A rule that is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    /// A revocation voids what its pins would keep.
+    PinsIgnored,
+    /// The list of pins is not taken as complete.
+    UnnamedFeedSurvives,
+    /// A grant beside the revocation saves.
+    ConcurrentGrantSaves,
+    /// A grant after the revocation does not bring back.
+    NoReadmission,
+    /// Whoever maintains may revoke seniors alone.
+    SeniorityIgnored,
+    /// A majority is one of all but the target.
+    TargetNotCounted,
+    /// Revocations are accepted in the order in which they came.
+    ArrivalOrder,
+    /// Those backed by a majority do not come first.
+    BackedFirstDropped,
+    /// Votes on a revocation are not heard.
+    NotSeconded,
+    /// The last maintainer may go.
+    LastMaintainerGoes,
+    /// Votes of those who are revoked count.
+    RevokedVote,
+    /// A grant needs no votes.
+    VotesNotNeeded,
+    /// What an event may do is not judged by its own past.
+    NotJudgedByItsPast,
+    /// One alone may pin below what they had seen.
+    RetroAlone,
+    /// A join rescues a void head.
+    JoinRescues,
+    /// An approval covers heads that its author was not shown.
+    OntoIgnored,
+    /// A revocation voids a landing that it had seen.
+    SeenLandingVoided,
+    /// A join may bring in what the policy of its past does not allow.
+    GuardDropped,
+    /// A landing may stand on one that did not enter.
+    HeadsNeedNotEnter,
+    /// The author's own approval counts whatever the policy says.
+    OwnApprovalCounts,
+    /// A fork voids what others built on.
+    ForkVoidsAll,
+    /// One's own later events are witness enough.
+    OwnWitness,
+    /// Of several grants the latest by clock gives the role.
+    LatestRole,
+    /// Of concurrent policies the laxest counts.
+    LaxestPolicy,
+    /// A later policy lowers the rules.
+    RulesGoDown,
+    /// Landings by unknown rules stand.
+    UnknownRulesStand,
+    /// A linked identity survives its revocation.
+    LinkSurvives,
+    /// A feed survives its revocation.
+    FeedsSurvive,
+}
+
+impl Fault {
+    const ALL: [Self; 28] = [
+        Self::PinsIgnored,
+        Self::UnnamedFeedSurvives,
+        Self::ConcurrentGrantSaves,
+        Self::NoReadmission,
+        Self::SeniorityIgnored,
+        Self::TargetNotCounted,
+        Self::ArrivalOrder,
+        Self::BackedFirstDropped,
+        Self::NotSeconded,
+        Self::LastMaintainerGoes,
+        Self::RevokedVote,
+        Self::VotesNotNeeded,
+        Self::NotJudgedByItsPast,
+        Self::RetroAlone,
+        Self::JoinRescues,
+        Self::OntoIgnored,
+        Self::SeenLandingVoided,
+        Self::GuardDropped,
+        Self::HeadsNeedNotEnter,
+        Self::OwnApprovalCounts,
+        Self::ForkVoidsAll,
+        Self::OwnWitness,
+        Self::LatestRole,
+        Self::LaxestPolicy,
+        Self::RulesGoDown,
+        Self::UnknownRulesStand,
+        Self::LinkSurvives,
+        Self::FeedsSurvive,
+    ];
+}
+
+/// What an oracle says of a log, and which of its events it refused.
+fn judged(log: &Log, mut oracle: Oracle) -> (Verdict, Vec<EventId>) {
+    log.sound.iter().for_each(|(lid, sound)| oracle.settle(*lid, *sound));
+    let refused = log.events.iter().filter(|event| oracle.add(event).is_err()).map(Event::id).collect();
+    (oracle.verdict(), refused)
+}
+
+/// As many seeds of each style as may be needed until a fault shows.
+const BOUND: u64 = 150;
+
+#[test]
+fn each_fault_shows_in_some_log() {
+    let mut left: Vec<Fault> = Fault::ALL.to_vec();
+    for seed in 0..BOUND {
+        for style in Style::ALL {
+            let log = style.log(seed);
+            let right = judged(&log, Oracle::new(log.project, 1));
+            left.retain(|fault| {
+                let same = judged(&log, Oracle::new(log.project, 1).with_fault(*fault)) == right;
+                if !same {
+                    println!("{fault:?}: seed {} {seed}", style.name());
+                }
+                same
+            });
+        }
+        if left.is_empty() {
+            return;
+        }
+    }
+    panic!("no log below seed {BOUND} shows {left:?}");
+}
+
+#[test]
+fn the_order_of_arrival_changes_nothing() {
+    let (mut events, mut written, mut folded) = (0, Duration::ZERO, Duration::ZERO);
+    for seed in 0..34 {
+        for style in Style::ALL {
+            let start = Instant::now();
+            let log = style.log(seed);
+            written += start.elapsed();
+            events += log.events.len();
+            let start = Instant::now();
+            let (verdict, refused) = judged(&log, Oracle::new(log.project, 1));
+            folded += start.elapsed();
+            assert_eq!(refused, [], "{} {seed}", style.name());
+            for order in 0..3 {
+                let mut rng = Rng::new(seed * 3 + order);
+                let events = shuffled(&log.events, &mut rng);
+                let (other, refused) = judged(&Log { events, ..log.clone() }, Oracle::new(log.project, 1));
+                let differences = verdict.differences(&other);
+                assert!(refused.is_empty() && differences.is_empty(), "{} {seed}: {differences:#?}", style.name());
+            }
+        }
+    }
+    println!("{} logs of {events} events: written in {written:?}, folded once in {folded:?}", 34 * Style::ALL.len());
+}
