@@ -30,6 +30,21 @@ pub const CLOCK_DRIFT: Duration = Duration::from_secs(10 * 60);
 /// A node whose clock lies before this refuses to append: 2026-11-01T00:00:00Z, before the first release.
 pub const BUILD_MILLIS: u64 = 1_793_491_200_000;
 
+/// Least number of other members whose clocks outvote the own one: one other may itself be wrong.
+pub const CLOCK_VOICES: usize = 2;
+/// The wall clock has been set when it moved this much more or less than time passed; NTP slews by milliseconds.
+pub const CLOCK_SET: Duration = Duration::from_secs(2);
+/// Shortest wait before a neighbour is asked again for what is held: what comes is sent and checked anew each time.
+pub const HELD_AGAIN_MIN: Duration = Duration::from_secs(30);
+/// Longest wait: an event of the year 2100 sets no timer of 74 years, and costs its sender one frontier an hour.
+pub const HELD_AGAIN_MAX: Duration = Duration::from_secs(60 * 60);
+/// Events of one feed that become due in a day, and the most that do at once. The busiest people write some
+/// hundred a day; a first `up` offers each branch of a repository, of which large ones have some hundred; a bot that
+/// proposes every minute stays below. So a burst is a whole day's ration: whoever was quiet yesterday waits for nothing.
+pub const INTAKE_EVENTS: u64 = 2_000;
+/// Bytes of one feed in the same way: 4 KiB for each of these events, ten times what a proposal has.
+pub const INTAKE_BYTES: u64 = 8 << 20;
+
 /// Keep-alive on every connection.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(1_200);
 /// A connection on which nothing is answered for this long is gone. The clock starts again at the first keep-alive
