@@ -44,6 +44,9 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) endpoint: Endpoint,
     pub(super) feeds: PathBuf,
+    /// Wall time for what others see; everywhere `now` is the steady one, in which deadlines are.
+    pub(super) clock: super::clock::Clock,
+    pub(super) clocks: super::clocks::ClockState,
     pub(super) wake: mpsc::Sender<Wake>,
     pub(super) card: watch::Sender<Card>,
     pub(super) progress: watch::Sender<Progress>,

@@ -63,7 +63,7 @@ impl Core {
         known.wait = 0;
         if !self.sessions.contains_key(&peer) {
             // Both see each other at once; the lower key dials first.
-            let now = super::clock::now();
+            let now = self.clock.steady();
             known.next_dial = Some(if self.me < peer { now } else { now + 150 });
         }
     }
@@ -145,7 +145,7 @@ impl Core {
             version: VERSION,
             features: 0,
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            clock: super::clock::now(),
+            clock: self.clock.wall(),
             certificate: self.certificate,
             digest: self.sync.digest(),
         }

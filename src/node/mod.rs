@@ -4,6 +4,7 @@
 //! Many nodes can live in one process: a service runs one for each repository, tests run several.
 
 pub mod clock;
+mod clocks;
 mod commands;
 mod core;
 mod dialling;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub endpoint: Endpoint,
     /// The person's own directory of feeds (see `place`).
     pub feeds: PathBuf,
+    /// This machine's clocks.
+    pub clock: clock::Clock,
     /// Peers to begin with: who let us in.
     pub introduced: Vec<(PeerId, Vec<SocketAddr>)>,
 }

@@ -1,6 +1,6 @@
 //! Telling people: what happened, as notices for the live view, `up --json` and the log of the service.
 
-use super::clock;
+use super::clock::rfc3339;
 use super::core::Core;
 use crate::api::{Notice, Refusal};
 use crate::approval::{Change, ProposalState};
@@ -26,7 +26,7 @@ impl Core {
         }
         let genesis = self.state.genesis();
         let notice = Notice {
-            at: clock::rfc3339(clock::now()),
+            at: rfc3339(self.clock.wall()),
             notice: kind.to_owned(),
             project: genesis.map_or_else(String::new, |(_, genesis)| genesis.name.clone()),
             member,

@@ -48,6 +48,8 @@ pub enum Message {
     Held(Vec<FrontierEntry>),
     /// The sender has verified the objects of these commits and serves them.
     Objects(Vec<ObjectId>),
+    /// What the sender's wall clock shows, after it was set.
+    Clock(Millis),
     /// A type that this version does not know.
     Unknown(u8),
 }
@@ -89,6 +91,7 @@ impl Message {
             Self::Events(events) => tagged(3, events),
             Self::Held(entries) => tagged(4, entries),
             Self::Objects(commits) => tagged(5, commits),
+            Self::Clock(clock) => tagged(6, clock),
             Self::Unknown(tag) => vec![*tag],
         }
     }
@@ -108,6 +111,7 @@ impl Message {
             [3, rest @ ..] => Self::Events(codec::decode(rest, LIMIT)?),
             [4, rest @ ..] => Self::Held(codec::decode(rest, LIMIT)?),
             [5, rest @ ..] => Self::Objects(codec::decode(rest, LIMIT)?),
+            [6, rest @ ..] => Self::Clock(codec::decode(rest, LIMIT)?),
             [tag, ..] => Self::Unknown(*tag),
         })
     }
@@ -300,6 +304,7 @@ mod tests {
             Message::Events(vec![vec![1, 2], vec![]]),
             Message::Held(vec![entry]),
             Message::Objects(vec![ObjectId::Sha1([4; 20])]),
+            Message::Clock(1_793_491_200_000),
         ] {
             assert_eq!(Message::decode(&message.encode()), Ok(message));
         }

@@ -45,13 +45,15 @@ pub enum Input {
     },
     /// The events of the last [`Output::Send`] with `flush` have left.
     Flushed(PeerId),
-    /// Some of a neighbour's events are held as their time has not come: ask again at `until`.
+    /// Some of a neighbour's events are held as their time has not come: ask again at `until`, if not before.
     Held {
         /// Who sent them.
         peer: PeerId,
         /// When to ask again.
         until: Millis,
     },
+    /// What is held may be due before its time, as the wall clock was set: ask for it now.
+    AskAgain,
     /// A deadline of [`Sync::next_wake`] has come.
     Due,
 }
@@ -142,17 +144,11 @@ impl Sync {
             }
             Input::Held { peer, until } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    neighbour.ask_again = Some(until);
+                    neighbour.ask_again = Some(neighbour.ask_again.map_or(until, |at| at.min(until)));
                 }
             }
-            Input::Due => {
-                let due = |neighbour: &Neighbour| neighbour.ask_again.is_some_and(|at| at <= now);
-                let due: Vec<PeerId> =
-                    self.neighbours.iter().filter(|(_, neighbour)| due(neighbour)).map(|(peer, _)| *peer).collect();
-                for peer in due {
-                    self.tell_frontier(peer);
-                }
-            }
+            Input::AskAgain => self.ask_again(Millis::MAX),
+            Input::Due => self.ask_again(now),
         }
     }
 
@@ -192,6 +188,16 @@ impl Sync {
         let known = neighbour.known;
         self.neighbours.insert(peer, neighbour);
         if !known {
+            self.tell_frontier(peer);
+        }
+    }
+
+    /// Asks those again whose events are held and whose turn has come by `by`.
+    fn ask_again(&mut self, by: Millis) {
+        let due = |neighbour: &Neighbour| neighbour.ask_again.is_some_and(|at| at <= by);
+        let due: Vec<PeerId> =
+            self.neighbours.iter().filter(|(_, neighbour)| due(neighbour)).map(|(peer, _)| *peer).collect();
+        for peer in due {
             self.tell_frontier(peer);
         }
     }
@@ -243,7 +249,8 @@ impl Sync {
                 }
             }
             Message::Objects(commits) => self.outputs.push_back(Output::Serves { peer, commits }),
-            Message::Unknown(_) => {}
+            // A clock is the node's to judge.
+            Message::Clock(_) | Message::Unknown(_) => {}
         }
     }
 
