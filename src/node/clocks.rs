@@ -143,11 +143,11 @@ impl Core {
 
 /// How far one clock is from another, for people: `3 h ahead of`.
 fn apart(ahead: i64) -> String {
-    let minutes = ahead.unsigned_abs() / 60_000;
+    let minutes = ahead.unsigned_abs().saturating_add(30_000) / 60_000;
     let span = match minutes {
         0..120 => format!("{minutes} min"),
-        120..2_880 => format!("{} h", minutes / 60),
-        _ => format!("{} days", minutes / 1_440),
+        120..2_880 => format!("{} h", (minutes + 30) / 60),
+        _ => format!("{} days", (minutes + 720) / 1_440),
     };
     format!("{span} {}", if ahead > 0 { "ahead of" } else { "behind" })
 }

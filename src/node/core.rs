@@ -52,6 +52,7 @@ pub(super) struct Core {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) recent: VecDeque<Notice>,
+    pub(super) quiet: super::quiet::Quiet,
     /// What a reader sees may have changed since `changes` was last counted up.
     pub(super) changed: bool,
     pub(super) changes: watch::Sender<u64>,

@@ -6,9 +6,7 @@ use crate::api::{Notice, Refusal};
 use crate::approval::{Change, ProposalState};
 use crate::hlc::Millis;
 use crate::id::{EventId, ObjectId};
-
-/// How many notices a view that opens later still sees.
-const RECENT: usize = 50;
+use crate::limits;
 
 impl Core {
     /// Tells people.
@@ -24,6 +22,11 @@ impl Core {
         if self.state.frontier().head(&self.me).is_none() {
             return;
         }
+        // What a neighbour can bring about again and again.
+        let can_repeat = matches!(kind, "problem" | "copied-key" | "clock");
+        if can_repeat && self.quiet.repeats(self.clock.steady(), &text) {
+            return;
+        }
         let genesis = self.state.genesis();
         let notice = Notice {
             at: rfc3339(self.clock.wall()),
@@ -36,7 +39,7 @@ impl Core {
         };
         tracing::info!(notice = notice.notice, project = notice.project, "{}", notice.text);
         self.recent.push_back(notice.clone());
-        if self.recent.len() > RECENT {
+        if self.recent.len() > limits::NOTICES_KEPT {
             self.recent.pop_front();
         }
         // Nobody may be listening.

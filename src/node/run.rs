@@ -179,6 +179,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         progress: progress_out,
         notices,
         recent: VecDeque::new(),
+        quiet: super::quiet::Quiet::default(),
         changed: false,
         changes: changes_out,
         sessions: BTreeMap::new(),
@@ -291,6 +292,7 @@ impl Core {
             Wake::Asks(step) => self.asks(now, *step),
             Wake::Due => {
                 self.asks.expire(now);
+                self.say_later(now);
                 self.sync.handle(now, crate::sync::Input::Due);
                 self.look_again |= now >= self.next_look;
             }
@@ -334,6 +336,7 @@ impl Core {
             self.landing.next_wake(),
             self.next_dial(),
             self.asks.next_wake(),
+            self.quiet.next_wake(),
         ];
         times.into_iter().flatten().min().map_or(self.next_look, |at| at.min(self.next_look))
     }

@@ -28,10 +28,6 @@ pub(super) struct Session {
     held_told: bool,
 }
 
-/// Messages that wait for a neighbour to take them. What is long is sent only when what came before has left, so
-/// that only one who reads nothing has this many.
-const OUTBOX: usize = 1_024;
-
 /// Why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SessionEnd {
@@ -142,7 +138,7 @@ impl Core {
         let peer = connection.peer();
         self.next_session += 1;
         let id = self.next_session;
-        let (out, outbox) = mpsc::channel(OUTBOX);
+        let (out, outbox) = mpsc::channel(limits::OUTBOX);
         if let Some(answer) = answer {
             // It is empty.
             let _ = out.try_send((answer, false));
@@ -159,9 +155,10 @@ impl Core {
         if connection.dialled() {
             known.addrs.retain(|old| *old != addr);
             known.addrs.insert(0, addr);
-            known.addrs.truncate(8);
+            known.addrs.truncate(limits::KNOWN_ADDRS);
         }
         self.connects.retain_mut(|connect| connect.reached(addr));
+        self.forget_peers();
         let digest = hello.digest;
         self.sessions.insert(peer, Session { id, connection, hello, began: now, out, held: None, held_told: false });
         self.fetches.peer_up(peer);
@@ -172,7 +169,8 @@ impl Core {
         self.store_peers();
         // While joining nobody has a name yet.
         if self.state.genesis().is_some() {
-            self.notice("peer-up", Some(who.clone()), None, None, format!("{who} is here"));
+            let text = format!("{who} is here");
+            self.say_moved(now, who, true, text);
         }
     }
 
@@ -315,7 +313,7 @@ impl Core {
         known.wait = 0;
         known.next_dial = Some(now + millis(limits::REDIAL_MIN));
         let text = if orderly { format!("{who} left") } else { format!("{who} is out of reach") };
-        self.notice("peer-down", Some(who), None, None, text);
+        self.say_moved(now, who, false, text);
     }
 
     /// Carries out what the sessions want done.

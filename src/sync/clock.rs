@@ -168,10 +168,10 @@ mod tests {
         assert_eq!(clocks.judge(later, later, member_of), Verdict::Right);
         let set = later + 2 * HOUR.unsigned_abs();
         assert_eq!(clocks.judge(set, later, member_of), Verdict::Wrong { ahead: 2 * HOUR, voices: 2 });
-        assert_eq!(clocks.judge(0, later, member_of), Verdict::Wrong {
-            ahead: -i64::try_from(later).expect("it is small"),
-            voices: 2
-        });
+        assert_eq!(
+            clocks.judge(0, later, member_of),
+            Verdict::Wrong { ahead: -i64::try_from(later).expect("it is small"), voices: 2 }
+        );
         assert_eq!(clocks.judge(later, later, member_of), Verdict::Right);
     }
 

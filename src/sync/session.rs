@@ -101,6 +101,8 @@ struct Neighbour {
     durable: BTreeMap<PeerId, u64>,
     /// The parts of a frontier that is being told.
     telling: BTreeMap<PeerId, u64>,
+    /// How many entries they had.
+    entries: usize,
     /// What it holds is known.
     known: bool,
     /// Our frontier was sent.
@@ -221,14 +223,22 @@ impl Sync {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         match message {
             Message::Frontier { entries, last } => {
-                let room = limits::FRONTIER_FEEDS * 20;
-                if neighbour.telling.len() + entries.len() > room {
+                neighbour.entries += entries.len();
+                if neighbour.entries > limits::FRONTIER_ENTRIES {
                     self.outputs.push_back(Output::Drop { peer, why: "its frontier has too many feeds" });
                     return;
                 }
-                neighbour.telling.extend(entries.iter().map(|entry| (entry.feed, entry.seq)));
+                // All feeds that we know, and some more: what it says of others only takes memory until they come,
+                // and then it sends them, which says the same.
+                let room = self.frontier.feeds() + limits::FRONTIER_FEEDS;
+                for entry in &entries {
+                    if neighbour.telling.len() < room || self.frontier.head(&entry.feed).is_some() {
+                        neighbour.telling.insert(entry.feed, entry.seq);
+                    }
+                }
                 if last {
                     neighbour.has = std::mem::take(&mut neighbour.telling);
+                    neighbour.entries = 0;
                     neighbour.durable = neighbour.has.clone();
                     neighbour.known = true;
                     if !neighbour.told {
