@@ -37,6 +37,8 @@ pub const BUILD_MILLIS: u64 = 1_793_491_200_000;
 pub const CLOCK_VOICES: usize = 2;
 /// The wall clock has been set when it moved this much more or less than time passed; NTP slews by milliseconds.
 pub const CLOCK_SET: Duration = Duration::from_secs(2);
+/// How often the wall clock is looked at while it is wrong, so that writing goes on soon after it is set right.
+pub const CLOCK_LOOK: Duration = Duration::from_secs(4);
 /// Shortest wait before a neighbour is asked again for what is held: what comes is sent and checked anew each time.
 pub const HELD_AGAIN_MIN: Duration = Duration::from_secs(30);
 /// Longest wait: an event of the year 2100 sets no timer of 74 years, and costs its sender one frontier an hour.

@@ -18,6 +18,14 @@ pub(super) struct ClockState {
     trouble: Option<Refusal>,
     /// The wall clock minus the steady one, when last looked at.
     lead: Option<i128>,
+    /// When to look again.
+    again: Option<Millis>,
+}
+
+impl ClockState {
+    pub(super) fn next_wake(&self) -> Option<Millis> {
+        self.again
+    }
 }
 
 /// What is held of a neighbour: an event whose time has not come.
@@ -120,6 +128,8 @@ impl Core {
             self.drain(now);
         }
         let trouble = self.clock_trouble(now, wall);
+        // Nothing wakes a node when its clock is set right.
+        self.clocks.again = trouble.is_some().then(|| now + millis(limits::CLOCK_LOOK));
         // How far it is off changes all the time; that something is wrong is said once.
         if trouble.is_some() == self.clocks.trouble.is_some() {
             self.clocks.trouble = trouble;

@@ -337,6 +337,7 @@ impl Core {
             self.next_dial(),
             self.asks.next_wake(),
             self.quiet.next_wake(),
+            self.clocks.next_wake(),
         ];
         times.into_iter().flatten().min().map_or(self.next_look, |at| at.min(self.next_look))
     }
