@@ -30,14 +30,34 @@ pub const FRAME_BYTES: usize = 256 * 1024;
 pub const STRANGER_FRAME_BYTES: usize = 4 * 1024;
 /// Events sent in one frame: a batch is one transaction, one fsync, on the other side.
 pub const BATCH_BYTES: usize = 128 * 1024;
-/// Feeds in one frontier frame: 32 + 10 + 8 bytes each stay below `FRAME_BYTES`.
+/// Feeds in one frontier frame: 32 + 10 + 8 bytes each stay below `FRAME_BYTES`. So many that are not known here are
+/// remembered of one neighbour's frontier.
 pub const FRONTIER_FEEDS: usize = 5_000;
+/// Entries of one frontier in all: one that does not end is a mistake or mischief.
+pub const FRONTIER_ENTRIES: usize = 20 * FRONTIER_FEEDS;
 
 /// How far ahead of the own clock an event may be before it is held: clocks of machines without NTP drift
 /// by seconds a day, and a wrong time zone is an hour off and should be seen.
 pub const CLOCK_DRIFT: Duration = Duration::from_secs(10 * 60);
 /// A node whose clock lies before this refuses to append: 2026-11-01T00:00:00Z, before the first release.
 pub const BUILD_MILLIS: u64 = 1_793_491_200_000;
+
+/// Least number of other members whose clocks outvote the own one: one other may itself be wrong.
+pub const CLOCK_VOICES: usize = 2;
+/// The wall clock has been set when it moved this much more or less than time passed; NTP slews by milliseconds.
+pub const CLOCK_SET: Duration = Duration::from_secs(2);
+/// How often the wall clock is looked at while it is wrong, so that writing goes on soon after it is set right.
+pub const CLOCK_LOOK: Duration = Duration::from_secs(4);
+/// Shortest wait before a neighbour is asked again for what is held: what comes is sent and checked anew each time.
+pub const HELD_AGAIN_MIN: Duration = Duration::from_secs(30);
+/// Longest wait: an event of the year 2100 sets no timer of 74 years, and costs its sender one frontier an hour.
+pub const HELD_AGAIN_MAX: Duration = Duration::from_secs(60 * 60);
+/// Events of one feed that become due in a day, and the most that do at once. The busiest people write some
+/// hundred a day; a first `up` offers each branch of a repository, of which large ones have some hundred; a bot that
+/// proposes every minute stays below. So a burst is a whole day's ration: whoever was quiet yesterday waits for nothing.
+pub const INTAKE_EVENTS: u64 = 2_000;
+/// Bytes of one feed in the same way: 4 KiB for each of these events, ten times what a proposal has.
+pub const INTAKE_BYTES: u64 = 8 << 20;
 
 /// Keep-alive on every connection.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(1_200);
@@ -55,6 +75,59 @@ pub const NEIGHBOURS: usize = 64;
 /// Connections that one node keeps at once with clones of one member: a person has few machines, and clones are made
 /// at will.
 pub const NEIGHBOURS_OF_ONE: usize = 16;
+
+/// Dials under way at once: each tries several addresses for some seconds, and a member may announce peers that are
+/// nowhere.
+pub const DIALS: usize = 32;
+/// Peers that are known at once: four times what a project of 250 people with one clone each has.
+pub const KNOWN_PEERS: usize = 1_024;
+/// Of one member: twice the sessions that it can have at once. Clones that are gone stay known for a while.
+pub const KNOWN_OF_ONE: usize = 32;
+/// Of nobody whom the log names yet: announced by a member, whose clone is not told; or before the log is here.
+pub const KNOWN_OF_NOBODY: usize = 256;
+/// Addresses kept of one peer, the newest first.
+pub const KNOWN_ADDRS: usize = 8;
+
+/// Messages that wait for a neighbour to take them. What is long is sent only when what came before has left, so
+/// that only one who reads nothing has this many; it is left then.
+pub const OUTBOX: usize = 1_024;
+/// Tips of one author whose objects are wanted at once: four full requests. One whose objects are nowhere holds up
+/// nobody else's.
+pub const WANTS_OF_ONE: usize = 4 * FETCH_TIPS;
+/// Fetches that one neighbour is asked for at once: a small one need not wait behind a large one.
+pub const FETCHES_OF_ONE: usize = 3;
+/// Conflicts that are remembered: what is over is found out again when it is asked for.
+pub const CONFLICTS: usize = 1_000;
+/// Notices that a view which opens later still sees, and texts that are remembered so as not to be said again at once.
+pub const NOTICES_KEPT: usize = 50;
+/// Of one member who comes and goes, and of what goes wrong again and again, so many lines are told in ...
+pub const NOTICES_IN_PAUSE: usize = 2;
+/// ... this time: one can read them, and who merely closes the lid is told of at once.
+pub const NOTICE_PAUSE: Duration = Duration::from_secs(10);
+
+/// Handshakes under way at most: each costs two signatures, and anybody can begin one.
+pub const GATE: usize = 64;
+/// Handshakes under way for which a dialler need not prove its address.
+pub const GATE_FREE: usize = 16;
+/// Handshakes under way from one address at most. A peer dials several of our addresses at once, and several
+/// people may share one machine.
+pub const GATE_OF_ONE: usize = 16;
+/// Strangers at once: handshakes, and connections that are not admitted. Those who ask to join wait here.
+pub const STRANGERS: usize = 64;
+/// Streams that a peer may have open before it is admitted: its hello, and one that came too early.
+pub const STRANGER_STREAMS: u32 = 2;
+/// Bytes that a peer may have on their way to us before it is admitted.
+pub const STRANGER_WINDOW: u32 = 64 * 1024;
+/// Connections that wait to be accepted: the process takes them at once unless it is stopped.
+pub const ACCEPT_QUEUE: usize = 64;
+/// Streams that a peer may have open once it is admitted: a session and several fetches.
+pub const STREAMS: u32 = 32;
+/// Bytes that an admitted peer may have on their way to us, on all its streams: what 1 Gbit/s at 200 ms needs.
+pub const WINDOW: u32 = 24 << 20;
+/// Announced instances that are kept in mind at once. A network has fewer; more is somebody's mischief.
+pub const INSTANCES: usize = 1_024;
+/// Addresses of one peer that are taken from an announcement, or dialled: a machine with more has them by containers.
+pub const ADDRESSES: usize = 16;
 
 /// Asks to join that wait at once: a maintainer can compare words with this many people.
 pub const ASKS_PENDING: usize = 8;

@@ -17,15 +17,12 @@ use super::addrs::in_order;
 use super::announcement::Announcement;
 use super::interfaces::{self, Interfaces};
 use crate::id::{self, PeerId};
+use crate::limits;
 
 /// The thread of the library that speaks mDNS.
 pub(super) type Responder = ServiceDaemon;
 
 const SERVICE: &str = "_lansync._udp.local.";
-/// Instances that are kept in mind at once. A network has fewer; more is somebody's mischief.
-const INSTANCES: usize = 1_024;
-/// Addresses of one instance.
-const ADDRESSES: usize = 16;
 /// mDNS says a goodbye twice, this far apart.
 const SECOND_GOODBYE: Duration = Duration::from_millis(150);
 /// Wait for an answer of the mDNS thread.
@@ -248,7 +245,7 @@ impl Shared {
 
     fn resolved(&mut self, service: &ResolvedService) {
         let name = service.get_fullname();
-        if self.ever_own.contains(name) || (self.here.len() >= INSTANCES && !self.here.contains_key(name)) {
+        if self.ever_own.contains(name) || (self.here.len() >= limits::INSTANCES && !self.here.contains_key(name)) {
             return;
         }
         let Some(found) = found(service) else { return };
@@ -279,7 +276,7 @@ fn found(service: &ResolvedService) -> Option<Found> {
     // A set has no order of its own; with one, equal sets are equal lists.
     heard.sort_unstable();
     let mut addrs = in_order(heard);
-    addrs.truncate(ADDRESSES);
+    addrs.truncate(limits::ADDRESSES);
     (!addrs.is_empty()).then_some(Found { instance, announcement, addrs })
 }
 

@@ -7,6 +7,7 @@ mod event;
 mod frontier;
 #[cfg(test)]
 mod golden;
+mod intake;
 mod kind;
 mod rights;
 pub mod rows;
@@ -15,6 +16,7 @@ pub mod store;
 pub use event::{Body, Draft, Event, Malformed};
 pub(crate) use frontier::short;
 pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
+pub use intake::Intake;
 pub use kind::{
     Ack, Approve, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
     Propose, Reject, Revoke, Role, SetPolicy, Target, Vote, Withdraw,

@@ -335,7 +335,7 @@ impl Core {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)
             .map_err(|error| Refusal::plain("random", format!("no randomness from the system: {error}")))?;
-        let expires_at = now.saturating_add(expires.saturating_mul(1_000));
+        let expires_at = self.clock.wall().saturating_add(expires.saturating_mul(1_000));
         let key = Secret::from_seed(secret).public();
         let invite = Invite { key, role, expires: expires_at, uses, extensions: Extensions::default() };
         let ids = self.write(now, |writer| writer.add(Payload::Invite(invite), Vec::new()).map(drop))?;

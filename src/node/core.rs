@@ -44,11 +44,15 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) endpoint: Endpoint,
     pub(super) feeds: PathBuf,
+    /// Wall time for what others see; everywhere `now` is the steady one, in which deadlines are.
+    pub(super) clock: super::clock::Clock,
+    pub(super) clocks: super::clocks::ClockState,
     pub(super) wake: mpsc::Sender<Wake>,
     pub(super) card: watch::Sender<Card>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) recent: VecDeque<Notice>,
+    pub(super) quiet: super::quiet::Quiet,
     /// What a reader sees may have changed since `changes` was last counted up.
     pub(super) changed: bool,
     pub(super) changes: watch::Sender<u64>,

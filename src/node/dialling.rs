@@ -59,13 +59,14 @@ impl Core {
             known.addrs.retain(|old| *old != addr);
             known.addrs.insert(0, addr);
         }
-        known.addrs.truncate(8);
+        known.addrs.truncate(limits::KNOWN_ADDRS);
         known.wait = 0;
         if !self.sessions.contains_key(&peer) {
             // Both see each other at once; the lower key dials first.
-            let now = super::clock::now();
+            let now = self.clock.steady();
             known.next_dial = Some(if self.me < peer { now } else { now + 150 });
         }
+        self.forget_peers();
     }
 
     /// Dials those whose time has come.
@@ -73,7 +74,8 @@ impl Core {
         if self.sessions.len() >= limits::NEIGHBOURS {
             return;
         }
-        let due: Vec<PeerId> = self
+        let under_way = self.known.values().filter(|known| known.dialling).count();
+        let mut due: Vec<PeerId> = self
             .known
             .iter()
             .filter(|(peer, known)| {
@@ -84,6 +86,9 @@ impl Core {
             })
             .map(|(peer, _)| *peer)
             .collect();
+        // Who was here before comes first, then who waits longest.
+        due.sort_by_key(|peer| self.known.get(peer).map(|known| (known.last_seen.is_none(), known.next_dial)));
+        due.truncate(limits::DIALS.saturating_sub(under_way));
         for peer in due {
             let Some(known) = self.known.get_mut(&peer) else { continue };
             known.dialling = true;
@@ -94,7 +99,8 @@ impl Core {
     }
 
     pub(super) fn next_dial(&self) -> Option<Millis> {
-        if self.sessions.len() >= limits::NEIGHBOURS {
+        let under_way = self.known.values().filter(|known| known.dialling).count();
+        if self.sessions.len() >= limits::NEIGHBOURS || under_way >= limits::DIALS {
             return None;
         }
         let waiting = |(peer, known): (&PeerId, &Known)| {
@@ -145,7 +151,7 @@ impl Core {
             version: VERSION,
             features: 0,
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            clock: super::clock::now(),
+            clock: self.clock.wall(),
             certificate: self.certificate,
             digest: self.sync.digest(),
         }

@@ -347,7 +347,7 @@ impl Core {
             let _ = verdict.send(JoinMessage::Admitted { project, handle });
             return;
         }
-        if now >= invite.expires {
+        if self.clock.wall() >= invite.expires {
             return refuse(verdict, JoinRefusal::TicketExpired);
         }
         if self.uses_of(&id) >= u64::from(invite.uses) {

@@ -94,7 +94,7 @@ impl LandingState {
     fn remember_conflict(&mut self, key: Key, paths: Vec<String>) {
         let conflicts = Arc::make_mut(&mut self.conflicts);
         // Bounded: what is over is found out again when it is asked for.
-        if conflicts.len() >= 1_000 {
+        if conflicts.len() >= limits::CONFLICTS {
             conflicts.clear();
         }
         conflicts.insert(key, paths);

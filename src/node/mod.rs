@@ -4,9 +4,11 @@
 //! Many nodes can live in one process: a service runs one for each repository, tests run several.
 
 pub mod clock;
+mod clocks;
 mod commands;
 mod core;
 mod dialling;
+mod forget;
 mod greet;
 mod landing;
 mod look;
@@ -16,6 +18,7 @@ mod objects;
 mod offline;
 mod opening;
 pub(crate) mod place;
+mod quiet;
 mod reading;
 mod refusals;
 mod rights;
@@ -62,6 +65,8 @@ pub struct Parts {
     pub endpoint: Endpoint,
     /// The person's own directory of feeds (see `place`).
     pub feeds: PathBuf,
+    /// This machine's clocks.
+    pub clock: clock::Clock,
     /// Peers to begin with: who let us in.
     pub introduced: Vec<(PeerId, Vec<SocketAddr>)>,
 }

@@ -58,7 +58,7 @@ impl Core {
             adopted.release();
         }
         for (branch, commit, moved) in report.tracking {
-            let at = if moved { now } else { self.moves.tracking.get(&branch).map_or(0, |(_, at)| *at) };
+            let at = if moved { self.clock.wall() } else { self.moves.tracking.get(&branch).map_or(0, |(_, at)| *at) };
             self.hold(&[commit]);
             self.moves.tracking.insert(branch, (commit, at));
         }

@@ -1,14 +1,12 @@
 //! Telling people: what happened, as notices for the live view, `up --json` and the log of the service.
 
-use super::clock;
+use super::clock::rfc3339;
 use super::core::Core;
 use crate::api::{Notice, Refusal};
 use crate::approval::{Change, ProposalState};
 use crate::hlc::Millis;
 use crate::id::{EventId, ObjectId};
-
-/// How many notices a view that opens later still sees.
-const RECENT: usize = 50;
+use crate::limits;
 
 impl Core {
     /// Tells people.
@@ -24,9 +22,14 @@ impl Core {
         if !self.has_begun() {
             return;
         }
+        // What a neighbour can bring about again and again.
+        let can_repeat = matches!(kind, "problem" | "copied-key" | "clock");
+        if can_repeat && self.quiet.repeats(self.clock.steady(), &text) {
+            return;
+        }
         let genesis = self.state.genesis();
         let notice = Notice {
-            at: clock::rfc3339(clock::now()),
+            at: rfc3339(self.clock.wall()),
             notice: kind.to_owned(),
             project: genesis.map_or_else(String::new, |(_, genesis)| genesis.name.clone()),
             member,
@@ -36,7 +39,7 @@ impl Core {
         };
         tracing::info!(notice = notice.notice, project = notice.project, "{}", notice.text);
         self.recent.push_back(notice.clone());
-        if self.recent.len() > RECENT {
+        if self.recent.len() > limits::NOTICES_KEPT {
             self.recent.pop_front();
         }
         // Nobody may be listening.

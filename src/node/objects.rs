@@ -211,7 +211,7 @@ impl Core {
         let request = match request {
             Ok(request) => request,
             Err(why) => {
-                let now = super::clock::now();
+                let now = self.clock.steady();
                 return self.drop_peer(now, peer, &why);
             }
         };

@@ -14,7 +14,7 @@ use super::landing::LandingWork;
 use super::look::Looked;
 use super::objects::{Fetched, Serve};
 use super::sessions::{Arrival, SessionEnd};
-use super::{Card, Node, Parts, Stopped, clock, discovery_key};
+use super::{Card, Node, Parts, Stopped, discovery_key};
 use crate::api::{Progress, Refusal, Reply, Request};
 use crate::eventlog::rows::Base;
 use crate::eventlog::store::{Note, StoreError};
@@ -82,7 +82,7 @@ pub(super) enum Wake {
 }
 
 pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
-    let Parts { repo, store, feed, identity, settings, endpoint, feeds, introduced } = parts;
+    let Parts { repo, store, feed, identity, settings, endpoint, feeds, clock, introduced } = parts;
     let store = Arc::new(store);
     let loading = store.clone();
     let loaded = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
@@ -143,11 +143,15 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         settings,
         endpoint,
         feeds,
+        next_look: clock.steady() + look_every(),
+        clock,
+        clocks: super::clocks::ClockState::default(),
         wake,
         card: card_out,
         progress: progress_out,
         notices,
         recent: VecDeque::new(),
+        quiet: super::quiet::Quiet::default(),
         changed: false,
         changes: changes_out,
         sessions: BTreeMap::new(),
@@ -162,7 +166,6 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         log_failed: None,
         looking: false,
         look_again: true,
-        next_look: clock::now() + look_every(),
         wants_stale: true,
         haves_checked: false,
         before_first_look: Some(Vec::new()),
@@ -195,7 +198,7 @@ async fn run(mut core: Core, mut inbox: mpsc::Receiver<Wake>, watch: Watch, move
     core.drive();
     // Events on their way to the disk are waited for, so that a later append never overtakes them.
     while core.stopped.is_none() || core.appending {
-        let wait = Duration::from_millis(core.next_wake().saturating_sub(clock::now()));
+        let wait = Duration::from_millis(core.next_wake().saturating_sub(core.clock.steady()));
         let wake = tokio::select! {
             wake = inbox.recv() => wake,
             () = moved.notified() => Some(Wake::Moved),
@@ -227,7 +230,7 @@ async fn run(mut core: Core, mut inbox: mpsc::Receiver<Wake>, watch: Watch, move
 impl Core {
     /// One wake, one case.
     fn woken(&mut self, wake: Wake) {
-        let now = clock::now();
+        let now = self.clock.steady();
         self.changed |= !matches!(
             wake,
             Wake::Command { .. }
@@ -261,6 +264,7 @@ impl Core {
             Wake::Asks(step) => self.asks(now, *step),
             Wake::Due => {
                 self.asks.expire(now);
+                self.say_later(now);
                 self.sync.handle(now, crate::sync::Input::Due);
                 self.look_again |= now >= self.next_look;
             }
@@ -272,10 +276,11 @@ impl Core {
     /// Starts whatever the state calls for. Level-triggered: run after every wake, it finds what is left to do
     /// whatever was lost on the way, also after a crash.
     fn drive(&mut self) {
-        let now = clock::now();
+        let now = self.clock.steady();
         if !self.has_log(now) {
             return;
         }
+        self.watch_clock(now);
         self.certify_if_admitted(now);
         self.flush();
         if std::mem::take(&mut self.wants_stale) {
@@ -303,6 +308,8 @@ impl Core {
             self.landing.next_wake(),
             self.next_dial(),
             self.asks.next_wake(),
+            self.quiet.next_wake(),
+            self.clocks.next_wake(),
         ];
         times.into_iter().flatten().min().map_or(self.next_look, |at| at.min(self.next_look))
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
 
+use super::clocks::Held;
 use super::core::Core;
 use super::run::Wake;
 use crate::approval::{ChainAnswer, Rejected};
@@ -12,7 +13,7 @@ use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
 use crate::quic::{CloseCode, Connection, FrameError, RecvStream, SendStream, keep_dialled_by_lower};
-use crate::sync::{Hello, Input, JoinMessage, Message, Output};
+use crate::sync::{Hello, Input, JoinMessage, Message, Output, ask_again_at};
 
 /// One session.
 pub(super) struct Session {
@@ -21,15 +22,13 @@ pub(super) struct Session {
     pub(super) hello: Hello,
     began: Millis,
     out: mpsc::Sender<(Vec<u8>, bool)>,
+    /// What it sent and is not taken in yet, as its time has not come.
+    pub(super) held: Option<Held>,
+    /// That was said to people: once for each session, it may go on sending such events.
+    held_told: bool,
     /// How often chains of a feed were compared.
     chains: BTreeMap<PeerId, u8>,
-    /// Its clock, or that of somebody whose events it sends, was complained of.
-    clock_told: bool,
 }
-
-/// Messages that wait for a neighbour to take them. What is long is sent only when what came before has left, so
-/// that only one who reads nothing has this many.
-const OUTBOX: usize = 1_024;
 
 /// Turns in which two chains of a feed are compared in one session: a million events take four.
 const CHAIN_TURNS: u8 = 16;
@@ -144,7 +143,7 @@ impl Core {
         let peer = connection.peer();
         self.next_session += 1;
         let id = self.next_session;
-        let (out, outbox) = mpsc::channel(OUTBOX);
+        let (out, outbox) = mpsc::channel(limits::OUTBOX);
         if let Some(answer) = answer {
             // It is empty.
             let _ = out.try_send((answer, false));
@@ -152,21 +151,23 @@ impl Core {
         tokio::spawn(write_session(self.wake.clone(), peer, id, send, outbox));
         tokio::spawn(read_session(self.wake.clone(), peer, id, connection.clone(), recv));
         tokio::spawn(super::objects::accept_fetches(self.wake.clone(), peer, id, connection.clone()));
+        self.clocks.told.heard(peer, hello.clock, now);
+        let wall = self.clock.wall();
         let known = self.known.entry(peer).or_default();
-        known.last_seen = Some(now);
+        known.last_seen = Some(wall);
         known.wait = 0;
         let addr = connection.remote_addr();
         if connection.dialled() {
             known.addrs.retain(|old| *old != addr);
             known.addrs.insert(0, addr);
-            known.addrs.truncate(8);
+            known.addrs.truncate(limits::KNOWN_ADDRS);
         }
         self.connects.retain_mut(|connect| connect.reached(addr));
+        self.forget_peers();
         let digest = hello.digest;
-        self.sessions.insert(
-            peer,
-            Session { id, connection, hello, began: now, out, chains: BTreeMap::new(), clock_told: false },
-        );
+        let chains = BTreeMap::new();
+        self.sessions
+            .insert(peer, Session { id, connection, hello, began: now, out, held: None, held_told: false, chains });
         self.fetches.peer_up(peer);
         self.sync.handle(now, Input::PeerUp { peer, digest });
         let served = self.served_now();
@@ -175,7 +176,8 @@ impl Core {
         self.store_peers();
         // While joining nobody has a name yet.
         if self.state.genesis().is_some() {
-            self.notice("peer-up", Some(who.clone()), None, None, format!("{who} is here"));
+            let text = format!("{who} is here");
+            self.say_moved(now, who, true, text);
         }
     }
 
@@ -197,7 +199,8 @@ impl Core {
         match message {
             Message::Frontier { entries, last } => {
                 let heads = self.located(now, peer, &entries);
-                self.sync.handle(now, Input::Frontier { peer, heads, last });
+                let entries = entries.len();
+                self.sync.handle(now, Input::Frontier { peer, heads, entries, last });
             }
             Message::Held(entries) => {
                 let heads = self.located(now, peer, &entries);
@@ -205,6 +208,7 @@ impl Core {
             }
             Message::Objects(commits) => self.sync.handle(now, Input::Serves { peer, commits }),
             Message::Chain(samples) => self.compare_chain(now, peer, &samples),
+            Message::Clock(shows) => self.clocks.told.heard(peer, shows, now),
             // Events come as such; what is unknown is for later versions.
             Message::Events(_) | Message::Unknown(_) => {}
         }
@@ -271,36 +275,50 @@ impl Core {
         }
         // What was looked at and is in the log, or soon will be. Of anything else it can say what it likes.
         let mut heads = Vec::with_capacity(events.len());
-        let horizon = now.saturating_add(millis(limits::CLOCK_DRIFT));
+        let wall = self.clock.wall();
+        let horizon = wall.saturating_add(millis(limits::CLOCK_DRIFT));
+        let mut until: Option<Millis> = None;
         for event in events {
-            if event.body().hlc.millis() > horizon {
-                // Held: as if it had not been received yet. What depends on it would not fit either.
-                let until = event.body().hlc.millis() - millis(limits::CLOCK_DRIFT);
-                self.say_clock(&peer, &event.body().author);
-                self.sync.handle(now, Input::Told { peer, heads });
-                self.sync.handle(now, Input::Held { peer, until });
-                return;
+            let due = event.body().hlc.millis();
+            if due > horizon {
+                // Held: as if it had not been received yet, here and for whoever asks.
+                self.hold_back(&peer, Held { author: event.body().author, due });
+                let again = ask_again_at(due, wall, now);
+                until = Some(until.map_or(again, |until| until.min(again)));
+                continue;
             }
             let id = event.id();
             match self.state.check(&event) {
                 Ok(Some(checked)) => self.take_in(event, checked),
                 Ok(None) => {}
                 Err(Rejected::Unreadable) => return self.log_unreadable(now),
+                // What is on top of a held event waits with it.
+                Err(Rejected::Gap | Rejected::MissingPast(_)) if self.holds_back(&peer) => continue,
                 Err(why) => return self.misbehaved(now, peer, &event, why),
             }
             heads.extend(self.state.place_of(&id).map(|place| (place.strand, place.seq)));
         }
         self.sync.handle(now, Input::Told { peer, heads });
+        if let Some(until) = until {
+            self.sync.handle(now, Input::Held { peer, until });
+        }
         if let Some(why) = malformed {
             self.drop_peer(now, peer, &format!("it sent what is no event: {why}"));
         }
     }
 
-    /// Once for each session: it may go on sending such events.
-    fn say_clock(&mut self, peer: &PeerId, author: &PeerId) {
+    fn holds_back(&self, peer: &PeerId) -> bool {
+        self.sessions.get(peer).is_some_and(|session| session.held.is_some())
+    }
+
+    fn hold_back(&mut self, peer: &PeerId, held: Held) {
         let Some(session) = self.sessions.get_mut(peer) else { return };
-        if !std::mem::replace(&mut session.clock_told, true) {
-            let who = self.peer_name(author);
+        // Of several the one that takes longest.
+        if session.held.is_none_or(|old| old.due <= held.due) {
+            session.held = Some(held);
+        }
+        if !std::mem::replace(&mut session.held_told, true) {
+            let who = self.peer_name(&held.author);
             let text = format!("an event of {who} is ahead of this machine's clock and waits; check both clocks");
             self.notice("clock", Some(who), None, None, text);
         }
@@ -350,12 +368,14 @@ impl Core {
         }
         self.fetches.peer_down(&peer);
         self.sync.handle(now, Input::PeerDown(peer));
+        self.clocks.told.gone(&peer);
+        let wall = self.clock.wall();
         let known = self.known.entry(peer).or_default();
-        known.last_seen = Some(now);
+        known.last_seen = Some(wall);
         known.wait = 0;
         known.next_dial = Some(now + millis(limits::REDIAL_MIN));
         let text = if orderly { format!("{who} left") } else { format!("{who} is out of reach") };
-        self.notice("peer-down", Some(who), None, None, text);
+        self.say_moved(now, who, false, text);
     }
 
     /// Carries out what the sessions want done.
@@ -384,12 +404,12 @@ impl Core {
 
     fn say_served_to(&mut self, peer: PeerId, commits: &[crate::id::ObjectId]) {
         for part in commits.chunks(limits::FETCH_TIPS) {
-            self.say(super::clock::now(), peer, Message::Objects(part.to_vec()).encode(), false);
+            self.say(self.clock.steady(), peer, Message::Objects(part.to_vec()).encode(), false);
         }
     }
 
     /// Puts a message into a neighbour's outbox. Who lets it overflow reads nothing, and is left.
-    fn say(&mut self, now: Millis, peer: PeerId, bytes: Vec<u8>, flush: bool) {
+    pub(super) fn say(&mut self, now: Millis, peer: PeerId, bytes: Vec<u8>, flush: bool) {
         let Some(session) = self.sessions.get(&peer) else { return };
         if let Err(mpsc::error::TrySendError::Full(_)) = session.out.try_send((bytes, flush)) {
             self.drop_peer(now, peer, "it does not read what it is sent");

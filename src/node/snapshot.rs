@@ -86,10 +86,7 @@ impl Core {
         if self.is_alone() {
             problems.extend(self.same_history.clone());
         }
-        if super::clock::now() < crate::limits::BUILD_MILLIS {
-            let message = "this machine's clock stands before lansync was built, so nothing is written";
-            problems.push(Refusal::new("clock", message, "date"));
-        }
+        problems.extend(self.clock_problems());
         if self.my_member().is_none() && self.state.genesis().is_some() {
             problems.push(Refusal::new("not-a-member", "you are not a member of this project", "lansync up --new"));
         }

@@ -13,7 +13,6 @@ use crate::eventlog::store::{Note, Store, StoreError};
 use crate::eventlog::{Certify, Durable, Event, Extensions, Payload};
 use crate::hlc::Millis;
 use crate::id::{EventId, PeerId};
-use crate::limits;
 use crate::sync::Input;
 
 /// What is to happen once events are durable.
@@ -73,7 +72,7 @@ impl Core {
     /// Writes own events, in order, each made by `write` with the pen; they are appended together.
     ///
     /// # Errors
-    /// Where this machine's clock is plainly wrong, or a text breaks a bound.
+    /// Where this machine's clock is wrong, or a text breaks a bound.
     pub(super) fn write(
         &mut self,
         now: Millis,
@@ -82,15 +81,10 @@ impl Core {
         if let Some(lost) = &self.log_lost {
             return Err(lost.why.clone());
         }
-        if now < limits::BUILD_MILLIS {
-            return Err(Refusal::new(
-                "clock",
-                "this machine's clock stands before lansync was built, so nothing is written",
-                "date",
-            ));
-        }
+        let wall = self.clock.wall();
+        self.clock_is_right(now, wall)?;
         let pen = self.state.pen(&self.me);
-        let mut writer = Writer { core: self, pen, now, written: Vec::new() };
+        let mut writer = Writer { core: self, pen, wall, written: Vec::new() };
         payloads(&mut writer)?;
         let written = std::mem::take(&mut writer.written);
         let ids = written.iter().map(Event::id).collect();
@@ -273,7 +267,7 @@ impl Core {
 pub(super) struct Writer<'a> {
     core: &'a mut Core,
     pen: Pen,
-    now: Millis,
+    wall: Millis,
     written: Vec<Event>,
 }
 
@@ -283,7 +277,7 @@ impl Writer<'_> {
         let (feed, identity) = (&self.core.feed, &self.core.identity);
         let event = self
             .pen
-            .write(self.now, payload, refs, feed, identity)
+            .write(self.wall, payload, refs, feed, identity)
             .map_err(|error| Refusal::plain("too-long", format!("this cannot be written as an event: {error}")))?;
         let id = event.id();
         self.written.push(event);

@@ -10,15 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::stream::{RecvStream, SendStream};
 use crate::id::{self, PeerId};
+use crate::limits::{STREAMS, WINDOW};
 
-/// Streams that a peer may have open before it is admitted: its hello, and one that came too early.
-pub(super) const STRANGER_STREAMS: u32 = 2;
-/// Bytes that a peer may have on their way to us before it is admitted.
-pub(super) const STRANGER_WINDOW: u32 = 64 * 1024;
-/// Streams that a peer may have open once it is admitted: a session and several fetches.
-const STREAMS: u32 = 32;
-/// Bytes that an admitted peer may have on their way to us, on all its streams.
-const WINDOW: u32 = 24 << 20;
 /// Longest reason given for a close, in bytes: it has to fit in one packet.
 const REASON_BYTES: usize = 200;
 

@@ -30,12 +30,6 @@ const FIRST_RTT: Duration = Duration::from_millis(100);
 /// How much earlier the best address is dialled than the rest: enough that on a local network one handshake is
 /// made and not one for each address, too little to be felt where the best address is dead.
 const HEAD_START: Duration = Duration::from_millis(10);
-/// Addresses of one peer that are dialled.
-const CANDIDATES: usize = 16;
-/// Strangers at once: handshakes, and connections that are not admitted. Those who ask to join wait here.
-const STRANGERS: usize = 64;
-/// Connections that wait for [`Endpoint::accept`].
-const ACCEPT_QUEUE: usize = 64;
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -150,7 +144,7 @@ impl Endpoint {
         let quinn =
             quinn::Endpoint::new(config, Some(server), socket, Arc::new(quinn::TokioRuntime)).map_err(failed)?;
         let port = quinn.local_addr().map_err(failed)?.port();
-        let (sender, receiver) = mpsc::channel(ACCEPT_QUEUE);
+        let (sender, receiver) = mpsc::channel(limits::ACCEPT_QUEUE);
         tokio::spawn(let_in(quinn.clone(), sender));
         Ok(Self(Arc::new(Inner { quinn, port, transport, accepted: Mutex::new(receiver) })))
     }
@@ -179,7 +173,7 @@ impl Endpoint {
         let usable = |addr: &SocketAddr| addr.port() != 0 && !addr.ip().is_unspecified() && !addr.ip().is_multicast();
         let candidates = addrs.iter().map(|addr| conn::plain(*addr)).filter(|addr| usable(addr) && seen.insert(*addr));
         let mut dials = JoinSet::new();
-        for (at, addr) in candidates.take(CANDIDATES).enumerate() {
+        for (at, addr) in candidates.take(limits::ADDRESSES).enumerate() {
             let expectation = Arc::new(Expectation::new(expected));
             let mut config = ClientConfig::new(Arc::new(tls::dialling(key, expectation.clone())?));
             config.transport_config(self.0.transport.clone());
@@ -228,10 +222,10 @@ fn transport() -> TransportConfig {
     let idle = IdleTimeout::try_from(limits::IDLE_TIMEOUT).expect("a few seconds fit");
     let mut transport = TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(conn::STRANGER_STREAMS))
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits::STRANGER_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
-        .receive_window(VarInt::from_u32(conn::STRANGER_WINDOW))
+        .receive_window(VarInt::from_u32(limits::STRANGER_WINDOW))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .send_window(u64::from(STREAM_WINDOW))
         .initial_rtt(FIRST_RTT)
@@ -311,7 +305,7 @@ fn peer(connection: &quinn::Connection) -> Option<PeerId> {
 /// Lets in those who dial, each handshake in a task of its own, until nobody wants them any more.
 async fn let_in(quinn: quinn::Endpoint, accepted: mpsc::Sender<Connection>) {
     let gate = Gate::default();
-    let strangers = Arc::new(Semaphore::new(STRANGERS));
+    let strangers = Arc::new(Semaphore::new(limits::STRANGERS));
     loop {
         let incoming = tokio::select! {
             incoming = quinn.accept() => incoming,

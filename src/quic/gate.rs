@@ -8,14 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::conn::origin;
-
-/// Handshakes under way for which a dialler need not prove its address.
-const FREE: usize = 16;
-/// Handshakes under way at most.
-const MOST: usize = 64;
-/// Handshakes under way from one address at most. A peer dials several of our addresses at once, and several
-/// people may share one machine.
-const PER_ORIGIN: usize = 16;
+use crate::limits::{GATE as MOST, GATE_FREE as FREE, GATE_OF_ONE as PER_ORIGIN};
 
 /// What to do with one who knocks.
 #[derive(Debug)]

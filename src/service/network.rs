@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 
 use crate::api::OpenProject;
 use crate::discovery::{self, Announcement, Changes, Discovery, Found, Interfaces, JoinCode, Joining, RootsTag};
-use crate::hlc::Millis;
 use crate::id::{Handle, PeerId};
 use crate::keys::FeedKey;
 use crate::node::{Card, Node};
@@ -71,7 +70,7 @@ pub(super) struct Network {
     around: Mutex<BTreeMap<String, Found>>,
     /// Something new was announced.
     news: Notify,
-    began: Millis,
+    began: std::time::Instant,
     /// The port asked for was taken.
     pub(super) other_port: Option<u16>,
     /// Why there is no discovery.
@@ -112,7 +111,7 @@ impl Network {
             discovery: Mutex::new(discovery),
             around: Mutex::default(),
             news: Notify::new(),
-            began: crate::node::clock::now(),
+            began: std::time::Instant::now(),
             other_port: (port != 0 && bound != port).then_some(bound),
             trouble,
         });
@@ -243,9 +242,7 @@ impl Network {
     /// Projects open to joining, those of this process last. Asked soon after the start it waits until answers
     /// can have come, at most `patience`.
     pub(super) async fn open_projects(&self, patience: Duration) -> Vec<Open> {
-        let age = crate::node::clock::now().saturating_sub(self.began);
-        let wait = Duration::from_millis(u64::try_from(patience.as_millis()).unwrap_or(0).saturating_sub(age));
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(patience.saturating_sub(self.began.elapsed())).await;
         self.open_now()
     }
 

@@ -283,5 +283,5 @@ pub(super) fn parts(
     introduced: Vec<(PeerId, Vec<SocketAddr>)>,
 ) -> Parts {
     let Opened { store, feed, .. } = opened;
-    Parts { repo, store, feed, identity, settings, endpoint, feeds, introduced }
+    Parts { repo, store, feed, identity, settings, endpoint, feeds, clock: clock::Clock::default(), introduced }
 }

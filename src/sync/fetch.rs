@@ -6,8 +6,6 @@ use crate::hlc::Millis;
 use crate::id::{ObjectId, PeerId};
 use crate::limits;
 
-/// Fetches that one neighbour is asked for at once: a small one need not wait behind a large one.
-const PER_PEER: usize = 3;
 /// Waits between two rounds of asking everybody, doubling from the first to the last.
 const AGAIN: (Millis, Millis) = (500, 30_000);
 
@@ -38,26 +36,38 @@ struct Want {
 #[derive(Debug, Default)]
 pub struct Fetches {
     wants: BTreeMap<ObjectId, Want>,
+    /// How many of them each author published.
+    of: BTreeMap<PeerId, usize>,
     neighbours: BTreeMap<PeerId, BTreeSet<ObjectId>>,
     next: u64,
 }
 
 impl Fetches {
     /// The objects of `tip`, published by `author`, are wanted.
+    ///
+    /// Of one author only so many at once: what is over is wanted again when some of these have come.
     pub fn want(&mut self, tip: ObjectId, author: PeerId) {
-        self.wants.entry(tip).or_insert_with(|| Want {
-            author,
-            asked: BTreeSet::new(),
-            in_flight: None,
-            not_before: 0,
-            wait: AGAIN.0,
-            alone: false,
-        });
+        if self.wants.contains_key(&tip) {
+            return;
+        }
+        let of_one = self.of.entry(author).or_default();
+        if *of_one >= limits::WANTS_OF_ONE {
+            return;
+        }
+        *of_one += 1;
+        let (asked, in_flight) = (BTreeSet::new(), None);
+        self.wants.insert(tip, Want { author, asked, in_flight, not_before: 0, wait: AGAIN.0, alone: false });
     }
 
     /// They are here, or not wanted any more.
     pub fn done(&mut self, tip: &ObjectId) {
-        self.wants.remove(tip);
+        let Some(want) = self.wants.remove(tip) else { return };
+        if let Some(of_one) = self.of.get_mut(&want.author) {
+            *of_one -= 1;
+            if *of_one == 0 {
+                self.of.remove(&want.author);
+            }
+        }
     }
 
     /// Is it wanted still?
@@ -150,7 +160,7 @@ impl Fetches {
             let load = |peer: &PeerId| busy.get(peer).map_or(0, BTreeSet::len);
             let free = |peer: &&PeerId| {
                 let joins = serves(peer) && !want.alone && together.contains_key(*peer);
-                !want.asked.contains(*peer) && (joins || load(peer) < PER_PEER)
+                !want.asked.contains(*peer) && (joins || load(peer) < limits::FETCHES_OF_ONE)
             };
             // The author first, then whoever says it serves it, then the least busy.
             let rank = |peer: &&PeerId| (**peer != want.author, !serves(peer), load(peer), **peer);
@@ -255,6 +265,29 @@ mod tests {
         let asked = fetches.next(0);
         assert!(asked.iter().all(|fetch| fetch.tips.len() <= limits::FETCH_TIPS));
         assert_eq!(asked.iter().map(|fetch| fetch.tips.len()).sum::<usize>(), 3_000);
+    }
+
+    #[test]
+    fn one_author_of_any_number_of_tips_that_are_nowhere_keeps_nobody_elses_back() {
+        let mut fetches = Fetches::default();
+        fetches.peer_up(A);
+        let tips = |n: u32| {
+            let mut id = [0; 20];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            ObjectId::Sha1(id)
+        };
+        for n in 0..100_000 {
+            fetches.want(tips(n), A);
+        }
+        assert_eq!(fetches.len(), limits::WANTS_OF_ONE);
+        fetches.want(tip(9), B);
+        assert!(fetches.wants(&tip(9)));
+        // One has come: there is room for one more.
+        fetches.done(&tips(0));
+        fetches.done(&tips(0));
+        fetches.want(tips(99_998), A);
+        fetches.want(tips(99_999), A);
+        assert_eq!(fetches.len(), limits::WANTS_OF_ONE + 1);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub enum Message {
     Held(Vec<FrontierEntry>),
     /// The sender has verified the objects of these commits and serves them.
     Objects(Vec<ObjectId>),
+    /// What the sender's wall clock shows, after it was set.
+    Clock(Millis),
     /// Samples of one feed's chain, ascending: where do ours part?
     Chain(Vec<FrontierEntry>),
     /// A type that this version does not know.
@@ -91,7 +93,8 @@ impl Message {
             Self::Events(events) => tagged(3, events),
             Self::Held(entries) => tagged(4, entries),
             Self::Objects(commits) => tagged(5, commits),
-            Self::Chain(samples) => tagged(6, samples),
+            Self::Clock(clock) => tagged(6, clock),
+            Self::Chain(samples) => tagged(7, samples),
             Self::Unknown(tag) => vec![*tag],
         }
     }
@@ -111,7 +114,8 @@ impl Message {
             [3, rest @ ..] => Self::Events(codec::decode(rest, LIMIT)?),
             [4, rest @ ..] => Self::Held(codec::decode(rest, LIMIT)?),
             [5, rest @ ..] => Self::Objects(codec::decode(rest, LIMIT)?),
-            [6, rest @ ..] => Self::Chain(codec::decode(rest, LIMIT)?),
+            [6, rest @ ..] => Self::Clock(codec::decode(rest, LIMIT)?),
+            [7, rest @ ..] => Self::Chain(codec::decode(rest, LIMIT)?),
             [tag, ..] => Self::Unknown(*tag),
         })
     }
@@ -304,6 +308,7 @@ mod tests {
             Message::Events(vec![vec![1, 2], vec![]]),
             Message::Held(vec![entry]),
             Message::Objects(vec![ObjectId::Sha1([4; 20])]),
+            Message::Clock(1_793_491_200_000),
             Message::Chain(vec![entry]),
         ] {
             assert_eq!(Message::decode(&message.encode()), Ok(message));

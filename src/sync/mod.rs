@@ -3,12 +3,14 @@
 //! [`Sync`] is driven by inputs and drained of outputs: *one input, then all outputs, then the next input*.
 //! It never sends what a neighbour's frontier shows it has, and only what is durable here.
 
+mod clock;
 mod fetch;
 mod message;
 mod pairing;
 mod session;
 mod ticket;
 
+pub use clock::{Clocks, Verdict, ask_again_at};
 pub use fetch::{Fetch, Fetches};
 pub(crate) use message::join_proof;
 pub use message::{FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, MessageError, VERSION};

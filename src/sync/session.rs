@@ -27,6 +27,8 @@ pub enum Input {
         peer: PeerId,
         /// Strand to last number.
         heads: Vec<(u32, u64)>,
+        /// How many entries the part had, those of feeds that are not known here among them.
+        entries: usize,
         /// Was it the last part?
         last: bool,
     },
@@ -67,13 +69,15 @@ pub enum Input {
     },
     /// The events of the last [`Output::Send`] with `flush` have left.
     Flushed(PeerId),
-    /// Some of a neighbour's events are held as their time has not come: ask again at `until`.
+    /// Some of a neighbour's events are held as their time has not come: ask again at `until`, if not before.
     Held {
         /// Who sent them.
         peer: PeerId,
         /// When to ask again.
         until: Millis,
     },
+    /// What is held may be due before its time, as the wall clock was set: ask for it now.
+    AskAgain,
     /// A deadline of [`Sync::next_wake`] has come.
     Due,
 }
@@ -121,6 +125,8 @@ struct Neighbour {
     durable: BTreeMap<u32, u64>,
     /// The parts of a frontier that is being told.
     telling: BTreeMap<u32, u64>,
+    /// How many entries they had.
+    entries: usize,
     /// What it holds is known.
     known: bool,
     /// Our frontier was sent.
@@ -156,7 +162,7 @@ impl Sync {
                 self.neighbours.remove(&peer);
                 self.outputs.retain(|output| output.peer() != peer);
             }
-            Input::Frontier { peer, heads, last } => self.told_frontier(peer, &heads, last),
+            Input::Frontier { peer, heads, entries, last } => self.told_frontier(peer, &heads, entries, last),
             Input::Has { peer, heads } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     for (strand, seq) in heads {
@@ -181,17 +187,11 @@ impl Sync {
             }
             Input::Held { peer, until } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    neighbour.ask_again = Some(until);
+                    neighbour.ask_again = Some(neighbour.ask_again.map_or(until, |at| at.min(until)));
                 }
             }
-            Input::Due => {
-                let due = |neighbour: &Neighbour| neighbour.ask_again.is_some_and(|at| at <= now);
-                let due: Vec<PeerId> =
-                    self.neighbours.iter().filter(|(_, neighbour)| due(neighbour)).map(|(peer, _)| *peer).collect();
-                for peer in due {
-                    self.tell_frontier(peer);
-                }
-            }
+            Input::AskAgain => self.ask_again(Millis::MAX),
+            Input::Due => self.ask_again(now),
         }
     }
 
@@ -240,6 +240,16 @@ impl Sync {
         }
     }
 
+    /// Asks those again whose events are held and whose turn has come by `by`.
+    fn ask_again(&mut self, by: Millis) {
+        let due = |neighbour: &Neighbour| neighbour.ask_again.is_some_and(|at| at <= by);
+        let due: Vec<PeerId> =
+            self.neighbours.iter().filter(|(_, neighbour)| due(neighbour)).map(|(peer, _)| *peer).collect();
+        for peer in due {
+            self.tell_frontier(peer);
+        }
+    }
+
     fn tell_frontier(&mut self, peer: PeerId) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         neighbour.told = true;
@@ -255,12 +265,18 @@ impl Sync {
         self.outputs.push_back(Output::Send { peer, message, flush: false });
     }
 
-    fn told_frontier(&mut self, peer: PeerId, heads: &[(u32, u64)], last: bool) {
+    fn told_frontier(&mut self, peer: PeerId, heads: &[(u32, u64)], entries: usize, last: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        neighbour.entries += entries;
+        if neighbour.entries > limits::FRONTIER_ENTRIES {
+            self.outputs.push_back(Output::Drop { peer, why: "its frontier has too many feeds" });
+            return;
+        }
         for (strand, seq) in heads {
             raise(&mut neighbour.telling, *strand, *seq);
         }
         if last {
+            neighbour.entries = 0;
             neighbour.has = std::mem::take(&mut neighbour.telling);
             neighbour.durable = neighbour.has.clone();
             neighbour.known = true;

@@ -163,7 +163,10 @@ impl Lan {
                 entries.iter().filter(|entry| known(entry)).map(|entry| (strand(&entry.feed), entry.seq)).collect()
             };
             let input = match message {
-                Message::Frontier { entries, last } => Input::Frontier { peer, heads: located(entries), last },
+                Message::Frontier { entries, last } => {
+                    let count = entries.len();
+                    Input::Frontier { peer, heads: located(entries), entries: count, last }
+                }
                 Message::Held(entries) => Input::Has { peer, heads: located(entries) },
                 other => panic!("{other:?} is not said here"),
             };
@@ -258,6 +261,16 @@ fn held_events_are_asked_for_again_when_their_time_comes() {
     sync.handle(499, Input::Due);
     assert!(sync.poll().is_none());
     sync.handle(500, Input::Due);
+    assert!(matches!(sync.poll(), Some(Output::Send { message: Message::Frontier { last: true, .. }, .. })));
+    assert_eq!(sync.next_wake(), None);
+    // The earliest of several counts; when the wall clock was set, none waits.
+    sync.handle(600, Input::AskAgain);
+    assert!(sync.poll().is_none(), "nothing is held");
+    for until in [9_000, 7_000, 8_000] {
+        sync.handle(600, Input::Held { peer, until });
+    }
+    assert_eq!(sync.next_wake(), Some(7_000));
+    sync.handle(700, Input::AskAgain);
     assert!(matches!(sync.poll(), Some(Output::Send { message: Message::Frontier { last: true, .. }, .. })));
     assert_eq!(sync.next_wake(), None);
 }

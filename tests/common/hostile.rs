@@ -17,6 +17,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -203,6 +204,8 @@ pub struct Clone {
     pub keys: Keys,
     pub node: Node,
     pub endpoint: Endpoint,
+    /// How many milliseconds its wall clock was set ahead.
+    pub set: Arc<AtomicI64>,
     /// The events with which the log began.
     pub events: Vec<Event>,
     notices: Arc<Mutex<Vec<Notice>>>,
@@ -286,6 +289,7 @@ impl Clone {
         let repo = Repository::discover(&dir).expect("it can be shared");
         let store = Store::create(&repo.lansync_dir().join("log.redb"), &project).expect("it is new");
         fill(&store);
+        let set = Arc::new(AtomicI64::new(0));
         let door = Arc::new(Door::default());
         let endpoint = Endpoint::bind(0, door.clone()).expect("a port is free");
         let parts = Parts {
@@ -296,6 +300,7 @@ impl Clone {
             settings: keys.settings(joining),
             endpoint: endpoint.clone(),
             feeds: top.path().join("feeds"),
+            clock: clock::Clock::set_by(set.clone()),
             introduced,
         };
         let node = Node::start(parts).await.expect("it starts");
@@ -313,7 +318,12 @@ impl Clone {
                 keep.lock().expect("no panic").push(notice);
             }
         });
-        Self { top, dir, keys: keys.clone(), node, endpoint, events, notices }
+        Self { top, dir, keys: keys.clone(), node, endpoint, set, events, notices }
+    }
+
+    /// Sets its wall clock, so many milliseconds from where it is right.
+    pub fn set_clock(&self, ahead: i64) {
+        self.set.store(ahead, Ordering::Relaxed);
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -409,6 +419,8 @@ pub struct Raw {
     pub keys: Keys,
     pub state: State,
     pub endpoint: Endpoint,
+    /// How many milliseconds the clock of his hello is ahead.
+    pub ahead: i64,
     top: TempDir,
     /// His repository, once he has one.
     pub dir: PathBuf,
@@ -425,7 +437,7 @@ impl Raw {
         let top = tempfile::tempdir().expect("a temporary directory");
         let dir = top.path().join("repo");
         git(top.path(), &["clone", "-q", &of.dir.to_string_lossy(), "repo"]);
-        Self { keys, state, endpoint, top, dir }
+        Self { keys, state, endpoint, ahead: 0, top, dir }
     }
 
     /// Dials as a member does, who knows the project's id.
@@ -439,7 +451,7 @@ impl Raw {
             version: VERSION,
             features: 0,
             program: "mallory".to_owned(),
-            clock: clock::now(),
+            clock: clock::now().saturating_add_signed(self.ahead),
             certificate: self.keys.identity.certify(project, &self.keys.peer()),
             digest: self.state.frontier().digest(),
         }
