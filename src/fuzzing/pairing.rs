@@ -27,9 +27,8 @@ pub fn pairing(bytes: &[u8]) {
     let mut greeter = Greeter::new(ASKER, GREETER, [7; 32], script.array());
     let mut came = Came::default();
     // What was said so far; the first is an ask of somebody else on this same connection.
-    let (other, other_ask) =
+    let (_, other_ask) =
         Asker::begin(ASKER, GREETER, &mallory, [7; 32], script.array(), "mallory".to_owned(), String::new());
-    drop(other);
     let (mut to_greeter, mut to_asker) = (vec![other_ask, ask], Vec::new());
     let (mut nonce_said, mut nonce_heard) = (None, None);
     while !script.ended() {

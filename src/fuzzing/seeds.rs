@@ -183,7 +183,9 @@ fn objects() -> Vec<Seed> {
         ("pack", "thin".to_owned(), git(&["pack-objects", "--stdout", "--revs", "--thin", "-q"], b"HEAD\n^HEAD^\n")),
         ("pack", "nothing".to_owned(), git(&["pack-objects", "--stdout", "-q"], b"")),
     ];
-    for (name, mode, entry) in [("link", "120000", ".gitmodules"), ("dot-git", "40000", "a\\.git\\hooks")] {
+    for (name, mode, entry) in
+        [("link", "120000", ".gitmodules"), ("long-mode", "00040000", "a"), ("dot-git", "40000", "a\\.git\\hooks")]
+    {
         let tree = [mode.as_bytes(), b" ", entry.as_bytes(), &[0], &[7; 20]].concat();
         seeds.push(("object", name.to_owned(), tree));
     }

@@ -27,6 +27,7 @@ fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
     inputs
 }
 
+#[expect(clippy::print_stderr, reason = "figures are for people")]
 fn replay(name: &str) {
     let target: Target = TARGETS.iter().find(|(other, _)| *other == name).expect("it is one of them").1;
     let inputs = inputs(name);
