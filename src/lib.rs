@@ -6,6 +6,9 @@ pub mod cli;
 pub mod codec;
 pub mod discovery;
 pub mod eventlog;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod git;
 pub mod hlc;
 pub mod id;

@@ -61,7 +61,7 @@ pub(super) async fn run(context: &Context, clone: Clone) -> Result<(), Failure> 
 }
 
 /// The folder that a project gets where none is named.
-fn folder(project: &str) -> Result<PathBuf, Failure> {
+pub(super) fn folder(project: &str) -> Result<PathBuf, Failure> {
     let name = if Ticket::looks_like(project) {
         let ticket = Ticket::parse(project);
         ticket.map_err(|error| Failure::new("bad-ticket", error.to_string(), "ask for the ticket once more"))?.name

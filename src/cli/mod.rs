@@ -200,5 +200,30 @@ pub fn all_help() -> String {
     help::all(&Arguments::command())
 }
 
+/// What makes something of a stranger's text, for `crate::fuzzing`.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    use std::path::PathBuf;
+
+    use super::{clone, ui};
+
+    /// The text as it is shown.
+    pub(crate) fn safe(text: &str) -> String {
+        ui::safe(text)
+    }
+
+    /// The text cut to so many cells, and how many it takes.
+    pub(crate) fn fit(text: &str, cells: usize) -> (String, usize) {
+        let cut = ui::fit(text, cells);
+        let width = ui::width(&cut);
+        (cut, width)
+    }
+
+    /// The folder that a project of this name, or of this ticket, is cloned into.
+    pub(crate) fn folder(project: &str) -> Option<PathBuf> {
+        clone::folder(project).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests;

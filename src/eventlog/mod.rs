@@ -33,7 +33,7 @@ impl<T> Durable<T> {
     }
 
     /// For tests of what comes after the store.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn pretended(value: T) -> Self {
         Self(value)
     }

@@ -178,7 +178,7 @@ impl Objects {
 const MOST_TAGS: usize = 32;
 
 /// Reads the header of a commit: `tree`, `parent`s, and the time of `committer`, which may be broken.
-fn commit_of(data: &[u8]) -> Option<Commit> {
+pub(super) fn commit_of(data: &[u8]) -> Option<Commit> {
     let id = |line: &[u8], word: &[u8]| gix::ObjectId::from_hex(line.strip_prefix(word)?).ok();
     let mut lines = data.split(|byte| *byte == b'\n');
     let tree = id(lines.next()?, b"tree ")?;

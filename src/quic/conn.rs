@@ -119,7 +119,7 @@ impl Closed {
 }
 
 /// A peer's words as they may be shown: no control or direction characters, no more than a line.
-fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().filter(|c| !c.is_control() && !id::is_bidi_override(*c)).take(REASON_BYTES).collect()
 }

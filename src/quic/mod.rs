@@ -10,6 +10,7 @@
 mod body;
 mod conn;
 mod endpoint;
+mod frame;
 mod gate;
 mod stream;
 mod tls;
@@ -22,3 +23,6 @@ pub use conn::{CloseCode, Closed, Connection, End, keep_dialled_by_lower};
 pub use endpoint::{BindError, DialError, DialFailure, Endpoint};
 pub use stream::{FrameError, RecvStream, SendStream};
 pub use tls::Doors;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use {conn::shown, frame::Coming};

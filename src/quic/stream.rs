@@ -3,9 +3,7 @@
 use quinn::{ReadError, WriteError};
 
 use super::conn::{CloseCode, Closed};
-
-/// Memory taken for a frame before any of it has come; more is taken as more comes.
-const STEP: usize = 64 * 1024;
+use super::frame::Coming;
 
 /// Why a frame could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,16 +110,12 @@ impl SendStream {
 #[derive(Debug)]
 pub struct RecvStream {
     quinn: quinn::RecvStream,
-    /// What has come of the length.
-    header: [u8; 4],
-    header_len: usize,
-    /// What has come of the frame.
-    frame: Vec<u8>,
+    coming: Coming,
 }
 
 impl RecvStream {
     pub(super) fn new(quinn: quinn::RecvStream) -> Self {
-        Self { quinn, header: [0; 4], header_len: 0, frame: Vec::new() }
+        Self { quinn, coming: Coming::default() }
     }
 
     /// Reads one frame of at most `limit` bytes; `None` where the stream has ended between frames.
@@ -131,51 +125,28 @@ impl RecvStream {
     /// # Errors
     /// [`FrameError`] where the frame is too large or broken off, or the stream or the connection is gone.
     pub async fn read_frame(&mut self, limit: usize) -> Result<Option<Vec<u8>>, FrameError> {
-        while self.header_len < self.header.len() {
-            match self.quinn.read(&mut self.header[self.header_len..]).await? {
-                Some(read) => self.header_len += read,
-                None if self.header_len == 0 => return Ok(None),
+        loop {
+            let room = self.coming.room(limit).map_err(|large| FrameError::TooLarge { len: large.len, limit })?;
+            if room.is_empty() {
+                return Ok(Some(self.coming.take()));
+            }
+            match self.quinn.read(room).await? {
+                Some(read) => self.coming.filled(read),
+                None if self.coming.is_empty() => return Ok(None),
                 None => return Err(FrameError::Truncated),
             }
         }
-        let len = usize::try_from(u32::from_le_bytes(self.header)).unwrap_or(usize::MAX);
-        if len > limit {
-            return Err(FrameError::TooLarge { len, limit });
-        }
-        while self.frame.len() < len {
-            let have = self.frame.len();
-            self.frame.resize(len.min(have + STEP), 0);
-            let mut filling = Filling { frame: &mut self.frame, have };
-            match self.quinn.read(&mut filling.frame[have..]).await? {
-                Some(read) => filling.have += read,
-                None => return Err(FrameError::Truncated),
-            }
-        }
-        self.header_len = 0;
-        Ok(Some(std::mem::take(&mut self.frame)))
     }
 
     /// Did the stream end here? Reads at most one byte, which is lost if it is there.
     pub(super) async fn ended(&mut self) -> Result<bool, FrameError> {
         let mut byte = [0];
-        Ok(self.header_len == 0 && self.quinn.read(&mut byte).await?.is_none())
+        Ok(self.coming.is_empty() && self.quinn.read(&mut byte).await?.is_none())
     }
 
     /// Tells the other side that no more of this stream is wanted.
     pub fn stop(&mut self, code: CloseCode) {
         // Ended before: then there is nothing to stop.
         let _ = self.quinn.stop(code.number());
-    }
-}
-
-/// Cuts a frame to what has come of it, also when the read is dropped.
-struct Filling<'a> {
-    frame: &'a mut Vec<u8>,
-    have: usize,
-}
-
-impl Drop for Filling<'_> {
-    fn drop(&mut self) {
-        self.frame.truncate(self.have);
     }
 }

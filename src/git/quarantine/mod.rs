@@ -271,5 +271,36 @@ struct Files {
     bytes: u64,
 }
 
+/// What is given bytes of strangers, for `crate::fuzzing`.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+
+    use super::super::objects;
+    use super::{PackLimits, PackRefused, incoming, names};
+
+    /// Would a tree with these bytes be let in?
+    pub(crate) fn takes_tree(data: &[u8]) -> bool {
+        names::check_tree(data).is_ok()
+    }
+
+    /// Would a commit with these bytes be let in?
+    pub(crate) fn takes_commit(data: &[u8]) -> bool {
+        names::check_commit(data).is_ok()
+    }
+
+    /// What a commit names, as walks read it.
+    pub(crate) fn links(data: &[u8]) -> Option<(gix::ObjectId, Vec<gix::ObjectId>)> {
+        objects::commit_of(data).map(|commit| (commit.tree, commit.parents))
+    }
+
+    /// Receives and indexes a pack in `dir`, which is left with its files.
+    pub(crate) fn receive(dir: &Path, mut bytes: &[u8], limits: &PackLimits) -> Result<(), PackRefused> {
+        let stop = AtomicBool::new(false);
+        incoming::receive(dir.to_owned(), &mut bytes, limits, &|_| {}, &stop).map(drop)
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,9 @@ use super::BadTree;
 use crate::git::objects::{EntryKind, entries};
 use crate::git::walk;
 
+/// Most digits of a mode, leading zeros included.
+const MODE_DIGITS: usize = 7;
+
 /// Checks a tree's bytes.
 pub(super) fn check_tree(data: &[u8]) -> Result<(), BadTree> {
     let mut before: Option<(&[u8], bool)> = None;
@@ -17,6 +20,10 @@ pub(super) fn check_tree(data: &[u8]) -> Result<(), BadTree> {
     let mut files: Vec<&[u8]> = Vec::new();
     for entry in entries(data) {
         let entry = entry.ok_or(BadTree::Malformed)?;
+        // git reads any number of leading zeros, gix none beyond this: nobody could check such a tree out.
+        if entry.mode.len() > MODE_DIGITS {
+            return Err(BadTree::Mode);
+        }
         let is_link = match entry.mode() {
             0o040_000 | 0o100_644 | 0o100_664 | 0o100_755 | 0o160_000 => false,
             0o120_000 => true,
@@ -149,6 +156,8 @@ mod tests {
         assert_eq!(tree(&[("100644", b"a"), ("100644", b"a.c"), ("40000", b"a")]), Err(BadTree::Duplicate));
         assert_eq!(tree(&[("100600", b"a")]), Err(BadTree::Mode));
         assert_eq!(tree(&[("0", b"a")]), Err(BadTree::Mode));
+        assert_eq!(tree(&[("0040000", b"a")]), Ok(()));
+        assert_eq!(tree(&[("00040000", b"a")]), Err(BadTree::Mode), "gix could not check it out");
         assert_eq!(check_tree(b"100644 a\0short"), Err(BadTree::Malformed));
         let mut null = b"100644 a\0".to_vec();
         null.extend([0; 20]);

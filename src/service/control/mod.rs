@@ -14,6 +14,8 @@ mod tests;
 use std::time::Duration;
 
 pub use client::{Control, ControlError, Replies, ping};
+#[cfg(any(test, fuzzing))]
+pub(crate) use server::read_envelope;
 pub use server::{BindError, HungUp, Server, Session};
 
 /// Longest line of a command: paths, a message of some KiB.

@@ -181,7 +181,8 @@ async fn greet(stream: Stream, sender: mpsc::Sender<(Envelope, Session)>) {
     }
 }
 
-fn read_envelope(line: &[u8]) -> Result<Envelope, Refusal> {
+/// Reads the first line of a command.
+pub(crate) fn read_envelope(line: &[u8]) -> Result<Envelope, Refusal> {
     let malformed = || Refusal::plain(codes::BAD_REQUEST, "the request is malformed");
     let any: AnyEnvelope = serde_json::from_slice(line).map_err(|_| malformed())?;
     if any.v == CONTROL_VERSION {
