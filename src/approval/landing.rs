@@ -129,10 +129,6 @@ impl LandingRow {
     fn is_good(&self) -> bool {
         self.is_ok() && self.sound == Some(true)
     }
-
-    fn carrier_at(&self, place: Place) -> Option<&Carrier> {
-        self.carriers.iter().find(|carrier| carrier.place == place)
-    }
 }
 
 impl State {

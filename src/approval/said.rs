@@ -64,7 +64,8 @@ impl State {
         said: &Propose,
         row: &mut EventRow,
     ) -> Result<EventId, Void> {
-        let earlier = said.previous.and_then(|previous| self.row(&previous)).map(|row| row.about);
+        let earlier = said.previous.and_then(|previous| self.row(&previous));
+        let earlier = earlier.filter(|row| row.flags & super::flags::ADMISSIBLE != 0).map(|row| row.about);
         let earlier = earlier.and_then(|number| Some((number, self.proposal_row(number)?)));
         let earlier = earlier.filter(|(_, earlier)| earlier.member == member && earlier.branch == said.branch);
         let (number, proposal) = match earlier {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Carrier, LandingRow, State};
+use crate::approval::flags::ADMISSIBLE;
 use crate::approval::authority::{Demands, Judge, Past, Set, View};
 use crate::eventlog::rows::{EventRow, Place};
 use crate::eventlog::{Approve, Land, Payload};
@@ -14,7 +15,7 @@ type Known = BTreeMap<Place, bool>;
 /// A landing event with what its author knew.
 pub(super) struct Carried<'a> {
     pub(super) land: &'a Land,
-    pub(super) refs: &'a [EventId],
+    pub(super) id: EventId,
     pub(super) row: EventRow,
 }
 
@@ -23,40 +24,48 @@ impl State {
     pub(super) fn enters(&self, carried: &Carried<'_>) -> bool {
         let view = self.authority.view(Past(carried.row.past));
         let judge = self.authority.judge_of(&view.accepted);
+        // Else a landing on top of a join that did not enter would bring in what its guard kept out.
+        let head_entered = |head: &Lid| {
+            self.known_carriers(carried, head).iter().any(|carrier| carrier.entered)
+                || (!carried.land.is_join() && self.is_met(carried, &judge, Some(head)))
+        };
         // Only a policy raises the rules: nobody alone can land what the others cannot judge.
         carried.land.rules == view.demands.rules
             && self.is_ok_under(carried, &judge)
-            && self.guard(&carried.land.heads, carried.land.is_join(), &view)
+            && self.guard(&carried.land.heads, carried.land.is_join(), &view, |carrier| self.knows(carried, carrier))
+            && carried.land.heads.iter().all(head_entered)
     }
 
     /// Would it be ok if there were no revocations? Never changes.
     pub(super) fn is_clear(&self, carried: &Carried<'_>) -> bool {
         let judge = self.authority.judge_of(&Set::default());
-        self.is_ok_with(carried, &judge, |carrier| carrier.clear)
+        let clear = |head: &Lid| self.known_carriers(carried, head).iter().any(|carrier| carrier.clear);
+        self.is_ok_with(carried, &judge, clear)
     }
 
     /// Is it ok under what holds now, what it is on being known?
     pub(super) fn is_ok_now(&self, carried: &Carried<'_>) -> bool {
-        self.is_ok_with(carried, self.authority.judge(), |carrier| carrier.ok)
+        let ok = |head: &Lid| self.landing_row(head).is_some_and(|row| row.carriers.iter().any(|carrier| carrier.ok));
+        self.is_ok_with(carried, self.authority.judge(), ok)
     }
 
     /// `ok(L, acc)`: it is allowed, and each landing that it is on is ok too, or was shown to those who approved.
-    fn is_ok_with(&self, carried: &Carried<'_>, judge: &Judge, ok: impl Fn(&Carrier) -> bool) -> bool {
-        self.base(carried, judge)
-            && carried.land.heads.iter().all(|head| {
-                self.named(carried, head).iter().any(&ok)
-                    || (!carried.land.is_join() && self.is_met(carried, judge, Some(head)))
-            })
+    fn is_ok_with(&self, carried: &Carried<'_>, judge: &Judge, ok: impl Fn(&Lid) -> bool) -> bool {
+        let rescued = |head: &Lid| !carried.land.is_join() && self.is_met(carried, judge, Some(head));
+        self.base(carried, judge) && carried.land.heads.iter().all(|head| ok(head) || rescued(head))
     }
 
-    /// The events that carry `head`, of those that a landing names.
-    fn named(&self, carried: &Carried<'_>, head: &Lid) -> Vec<Carrier> {
+    /// The events that carry `head`, of those in the past of a landing.
+    fn known_carriers(&self, carried: &Carried<'_>, head: &Lid) -> Vec<Carrier> {
         let Some(row) = self.landing_row(head) else { return Vec::new() };
         if let [only] = row.carriers.as_slice() {
             return vec![*only];
         }
-        let places = carried.refs.iter().filter_map(|id| self.place_of(id));
-        places.filter_map(|place| row.carrier_at(place).copied()).collect()
+        row.carriers.iter().filter(|carrier| self.knows(carried, carrier)).copied().collect()
+    }
+
+    fn knows(&self, carried: &Carried<'_>, carrier: &Carrier) -> bool {
+        carrier.hlc < carried.row.hlc && self.is_before(carrier.place, std::iter::once(&carried.id))
     }
 
     /// `base(L, acc)`: its author may, and its approvals fulfil the policy that it knew. Revocations that its author
@@ -85,10 +94,9 @@ impl State {
     ) -> bool {
         let Some(revision) = carried.land.revision.and_then(|id| self.event(&id)) else { return false };
         let Payload::Propose(propose) = revision.payload() else { return false };
-        if propose.target != carried.land.branch {
-            return false;
-        }
-        let owner = self.row(&revision.id()).map(|row| self.authority.strands.get(row.place.strand).member);
+        let row = self.row(&revision.id()).filter(|row| row.flags & ADMISSIBLE != 0);
+        let Some(row) = row.filter(|_| propose.target == carried.land.branch) else { return false };
+        let owner = Some(self.authority.strands.get(row.place.strand).member);
         let past = self.authority.pasts.set(Past(carried.row.past));
         let unseen = self.authority.unseen(judge, past);
         let mut members: BTreeSet<MemberId> = BTreeSet::new();
@@ -96,7 +104,7 @@ impl State {
             let (Some(row), Some(event)) = (self.row(id), self.event(id)) else { return false };
             let Payload::Approve(approve) = event.payload() else { return false };
             let member = self.authority.strands.get(row.place.strand).member;
-            let counts = row.flags & crate::approval::flags::ADMISSIBLE != 0
+            let counts = row.flags & ADMISSIBLE != 0
                 && Some(approve.revision) == carried.land.revision
                 && approve.commit == carried.land.tip
                 && (demands.own_counts || Some(member) != owner)
@@ -117,9 +125,6 @@ impl State {
 
     /// `ok(L, acc)` for revocations that need not be those that hold now.
     fn is_ok_under(&self, carried: &Carried<'_>, judge: &Judge) -> bool {
-        if self.authority.is_now(judge) {
-            return self.is_ok_now(carried);
-        }
         let bound = self.authority.reaches_back_to(judge);
         let mut known = Known::new();
         // Depth first without recursion: a branch may have any number of landings.
@@ -132,39 +137,49 @@ impl State {
             // No revocation reaches back to it, or to anything in its past.
             let event = self.event_at(next.place).filter(|_| next.hlc > bound);
             let land = event.as_ref().and_then(|event| match event.payload() {
-                Payload::Land(land) => Some((land, &event.body().refs, self.row(&event.id())?)),
+                Payload::Land(land) => Some((land, event.id(), self.row(&event.id())?)),
                 _ => None,
             });
-            let Some((land, refs, row)) = land else {
+            let Some((land, id, row)) = land else {
                 known.insert(next.place, next.clear);
                 continue;
             };
-            let carried = Carried { land, refs, row };
+            let carried = Carried { land, id, row };
             let unknown: Vec<Carrier> =
                 self.below(&carried).into_iter().filter(|below| !known.contains_key(&below.place)).collect();
             if unknown.is_empty() {
-                let ok = self.is_ok_with(&carried, judge, |below| known.get(&below.place) == Some(&true));
+                let ok = self.is_ok_by(&carried, judge, &known);
                 known.insert(next.place, ok);
             } else {
                 todo.extend(unknown);
             }
         }
-        self.is_ok_with(carried, judge, |below| known.get(&below.place) == Some(&true))
+        self.is_ok_by(carried, judge, &known)
+    }
+
+    fn is_ok_by(&self, carried: &Carried<'_>, judge: &Judge, known: &Known) -> bool {
+        let ok = |carrier: &Carrier| known.get(&carrier.place) == Some(&true);
+        self.is_ok_with(carried, judge, |head| self.known_carriers(carried, head).iter().any(ok))
     }
 
     fn below(&self, carried: &Carried<'_>) -> Vec<Carrier> {
-        carried.land.heads.iter().flat_map(|head| self.named(carried, head)).collect()
+        carried.land.heads.iter().flat_map(|head| self.known_carriers(carried, head)).collect()
     }
 
-    /// Does `holds` for one of the events that carry it?
-    fn each_carrier(&self, row: &LandingRow, holds: impl Fn(&Carried<'_>) -> bool) -> bool {
-        row.carriers.iter().any(|carrier| {
+    /// Does it hold for one of the events that carry a landing, of those that `knows` knows?
+    fn each_carrier(
+        &self,
+        row: &LandingRow,
+        knows: impl Fn(&Carrier) -> bool,
+        holds: impl Fn(&Carried<'_>) -> bool,
+    ) -> bool {
+        row.carriers.iter().filter(|carrier| row.carriers.len() == 1 || knows(carrier)).any(|carrier| {
             let Some(event) = self.event_at(carrier.place) else { return false };
             match event.payload() {
                 Payload::Genesis(_) => true,
                 Payload::Land(land) => {
                     let row = self.row(&event.id());
-                    row.is_some_and(|row| holds(&Carried { land, refs: &event.body().refs, row }))
+                    row.is_some_and(|row| holds(&Carried { land, id: event.id(), row }))
                 }
                 _ => false,
             }
@@ -172,14 +187,14 @@ impl State {
     }
 
     /// `guard(L)`: what a join brings in fulfils the policy that the join knew.
-    fn guard(&self, heads: &[Lid], is_join: bool, view: &View) -> bool {
+    fn guard(&self, heads: &[Lid], is_join: bool, view: &View, knows: impl Fn(&Carrier) -> bool) -> bool {
         if !is_join {
             return true;
         }
         let judge = self.authority.judge_of(&view.accepted);
         self.brought_in(heads).iter().all(|lid| {
             let Some(row) = self.landing_row(lid) else { return false };
-            self.each_carrier(&row, |carried| {
+            self.each_carrier(&row, &knows, |carried| {
                 let own = self.authority.view(Past(carried.row.past));
                 carried.land.is_join() || self.is_met_by(carried, &judge, None, &own, view.demands)
             })
@@ -217,7 +232,7 @@ impl State {
 
     /// May these heads be joined by what holds now?
     pub(super) fn may_join(&self, heads: &[Lid]) -> bool {
-        self.guard(heads, true, self.authority.now())
+        self.guard(heads, true, self.authority.now(), |_| true)
     }
 
     /// Is `lid` below `above`? Only landings that are not earlier than it are walked through.

@@ -5,26 +5,35 @@ use std::collections::BTreeSet;
 use super::enter::Carried;
 use super::{Carrier, LandingRow, State};
 use crate::approval::{Change, Void, flags};
-use crate::eventlog::rows::{EventRow, Place, Table};
+use crate::eventlog::rows::{EventRow, Table};
 use crate::eventlog::{Event, Land, Payload};
 use crate::id::{BranchName, Lid, ObjectId};
+
+/// The number of a branch that the log does not decide.
+const NOT_CANONICAL: u8 = u8::MAX;
 
 impl State {
     /// Takes in an event that carries a landing.
     pub(in crate::approval) fn land(&mut self, event: &Event, land: &Land, row: &mut EventRow) -> Result<Lid, Void> {
-        let branch = self.canonical_number(&land.branch).ok_or(Void::NotCanonical)?;
+        let branch = self.canonical_number(&land.branch).unwrap_or(NOT_CANONICAL);
         let content = land.content();
         let lid = content.lid(&self.project);
-        let mut heads = Vec::new();
-        for head in &land.heads {
-            heads.push(self.landing_row(head).filter(|row| row.branch == branch).ok_or(Void::Heads)?);
-        }
-        if self.related(&land.heads) || !Self::fits_join(land, &heads, self) {
-            return Err(Void::Heads);
-        }
-        let carried = Carried { land, refs: &event.body().refs, row: *row };
-        let entered = row.flags & flags::ADMISSIBLE != 0 && self.enters(&carried);
-        let (clear, ok) = (entered && self.is_clear(&carried), entered && self.is_ok_now(&carried));
+        let heads: Vec<LandingRow> = land.heads.iter().filter_map(|head| self.landing_row(head)).collect();
+        let why = if branch == NOT_CANONICAL {
+            Some(Void::NotCanonical)
+        } else if heads.len() != land.heads.len()
+            || heads.iter().any(|head| head.branch != branch)
+            || self.related(&land.heads)
+            || !Self::fits_join(land, &heads, self)
+        {
+            Some(Void::Heads)
+        } else {
+            None
+        };
+        let carried = Carried { land, id: event.id(), row: *row };
+        let entered = why.is_none() && row.flags & flags::ADMISSIBLE != 0 && self.enters(&carried);
+        let clear = why.is_none() && self.is_clear(&carried);
+        let ok = why.is_none() && self.is_ok_now(&carried);
         for approval in &land.approvals {
             let key = [&approval.0[..16], &lid.0].concat();
             self.rows.put(Table::Rests, key, Vec::new());
@@ -43,20 +52,29 @@ impl State {
                 LandingRow { branch, hlc: row.hlc, carriers: Vec::new(), sound: doomed.then_some(false) }
             }
         };
-        let was_ok = known.is_ok();
+        let (was_ok, was_carried) = (known.is_ok(), known.carriers.iter().any(|carrier| carrier.ok));
         known.hlc = known.hlc.min(row.hlc);
         known.carriers.push(carrier);
         known.carriers.sort_unstable_by_key(|carrier| (carrier.hlc, carrier.place));
         self.put_landing(&lid, &known);
         self.list_unsettled(&lid, &known);
-        if ok && !was_ok {
-            let mut proposals = BTreeSet::new();
+        let mut proposals = BTreeSet::new();
+        if known.is_ok() && !was_ok {
             self.take_further(&known, &lid, &mut proposals);
-            for proposal in proposals {
-                self.weigh(proposal);
-            }
         }
-        if entered { Ok(lid) } else { Err(Void::Policy) }
+        if ok && !was_carried {
+            // What is on it may stand now.
+            let above = self.above(&lid);
+            self.reland(above, &mut proposals, &mut Vec::new());
+        }
+        for proposal in proposals {
+            self.weigh(proposal);
+        }
+        match why {
+            Some(why) => Err(why),
+            None if entered => Ok(lid),
+            None => Err(Void::Policy),
+        }
     }
 
     fn fits_join(land: &Land, heads: &[LandingRow], of: &Self) -> bool {
@@ -154,25 +172,27 @@ impl State {
         proposals: &mut BTreeSet<u32>,
         changes: &mut Vec<Change>,
     ) {
-        let mut order: BTreeSet<(u64, Lid, Place)> = BTreeSet::new();
+        // By the time of its first carrier a landing comes after all that it is on.
+        let mut order: BTreeSet<(u64, Lid)> = BTreeSet::new();
         let mut todo: Vec<Lid> = seeds.into_iter().collect();
         let mut seen: BTreeSet<Lid> = BTreeSet::new();
         while let Some(lid) = todo.pop() {
             let Some(row) = self.landing_row(&lid).filter(|_| seen.insert(lid)) else { continue };
-            order.extend(row.carriers.iter().map(|carrier| (carrier.hlc, lid, carrier.place)));
+            order.insert((row.hlc, lid));
             todo.extend(self.above(&lid));
         }
         let good = |state: &Self, lid: &Lid| state.landing_row(lid).is_some_and(|row| row.is_good());
         let before: BTreeSet<Lid> = seen.iter().filter(|lid| good(self, lid)).copied().collect();
-        // Each event after those that it names.
-        for (_, lid, place) in order {
-            let (Some(mut row), Some(event)) = (self.landing_row(&lid), self.event_at(place)) else { continue };
-            let (Payload::Land(land), Some(event_row)) = (event.payload(), self.row(&event.id())) else { continue };
-            let ok = self.is_ok_now(&Carried { land, refs: &event.body().refs, row: event_row });
-            let Some(carrier) = row.carriers.iter_mut().find(|carrier| carrier.place == place) else { continue };
-            let ok = ok && carrier.entered;
-            if carrier.ok != ok {
-                carrier.ok = ok;
+        for (_, lid) in order {
+            let Some(mut row) = self.landing_row(&lid) else { continue };
+            let before = row.clone();
+            for carrier in &mut row.carriers {
+                let Some(event) = self.event_at(carrier.place) else { continue };
+                let (Payload::Land(land), Some(at)) = (event.payload(), self.row(&event.id())) else { continue };
+                let well_formed = at.flags >> flags::WHY == 0 || super::super::why_of(at.flags) == Some(Void::Policy);
+                carrier.ok = well_formed && self.is_ok_now(&Carried { land, id: event.id(), row: at });
+            }
+            if row != before {
                 self.put_landing(&lid, &row);
                 self.list_unsettled(&lid, &row);
             }

@@ -145,7 +145,11 @@ impl Oracle {
             true => self.has(Fault::JoinRescues),
             false => self.met(l, &self.knew(l).needs, acc, Some(head), mode),
         };
-        let stands = |head: &Lid| self.carriers(head).any(|x| held.has(x) && self.ok(x, acc, mode, held));
+        // By what each author knew, all the way down; or by all that there is.
+        let stands = |head: &Lid| {
+            let within = |x: usize| if mode == Mode::Past { self.past(x) } else { held };
+            self.carriers(head).any(|x| held.has(x) && self.ok(x, acc, mode, within(x)))
+        };
         self.base(l, acc, mode) && land.heads.iter().all(|head| stands(head) || rescued(head))
     }
 
@@ -186,7 +190,8 @@ impl Oracle {
         };
         self.ok(l, view.acc, Mode::Past, past)
             && (self.has(Fault::GuardDropped) || self.guard(l))
-            && land.rules >= view.needs.rules
+            // Stricter than the text: only a policy raises the rules, nobody alone.
+            && land.rules == view.needs.rules
             && land.heads.iter().all(head_entered)
     }
 
