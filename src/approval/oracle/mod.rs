@@ -10,6 +10,7 @@ mod duels;
 mod heists;
 mod landings;
 mod logs;
+#[expect(clippy::print_stdout, reason = "a test prints figures")]
 mod mutants;
 mod naive;
 mod rng;
