@@ -165,7 +165,7 @@ fn an_event_of_the_year_2100_is_named_and_holds_up_nobody() {
         let begun = mallory.certificate();
         let far = Hlc::new(4_102_444_800_000, 0);
         let late = mallory.sign(Draft { hlc: far, ..mallory.draft(offer("late", some_tip()), vec![]) });
-        mallory.state.apply(&late);
+        mallory.state.take(late.clone()).expect("it fits");
         // What is on top of it has a later time, so it waits as well.
         let later = mallory.sign(mallory.draft(offer("later", some_tip()), vec![]));
         session.send(&[&begun, &late, &later]).await;

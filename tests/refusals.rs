@@ -356,7 +356,7 @@ fn what_does_not_exist_or_could_be_several_is_refused() {
 #[test]
 fn an_id_that_could_be_several_proposals_is_refused() {
     use lansync::approval::State;
-    use lansync::eventlog::store::Store;
+    use lansync::eventlog::store::{Opened, Store};
     use lansync::eventlog::{Extensions, Payload, Propose};
     use lansync::id::{BranchName, ObjectId};
     use lansync::keys::{FeedKey, IdentityKey};
@@ -372,20 +372,12 @@ fn an_id_that_could_be_several_proposals_is_refused() {
     let ours = repo.join(".git/lansync");
     let identity = IdentityKey(keyfile::load(&ana.home().join("identity.key")).expect("a key"));
     let feed = FeedKey(keyfile::load(&ours.join("peer.key")).expect("a key"));
-    let store = Store::open(&ours.join("log.redb")).expect("a log");
-    let mut state = State::new(store.project().expect("it names its project"));
-    let mut now = 0;
-    store
-        .in_time(lansync::hlc::Hlc::default()..lansync::hlc::Hlc::from_bits(u64::MAX), |event| {
-            now = event.body().hlc.millis();
-            assert_eq!(state.check(&event).ok(), Some(true));
-            let _ = state.apply(&event);
-            true
-        })
-        .expect("it can be read");
-    let (mut pen, mut events, mut ids) = (state.pen(&feed.peer()), Vec::new(), Vec::<String>::new());
+    let Opened::Ready(store) = Store::open(&ours.join("log.redb")).expect("a log") else { panic!("of this format") };
+    let mut state = State::open(store.project(), store.base().expect("it can be read")).expect("it fits");
+    let now = state.latest().millis();
+    let (mut pen, mut ids) = (state.pen(&feed.peer()), Vec::<String>::new());
     let twice = loop {
-        let n = events.len();
+        let n = ids.len();
         let payload = Payload::Propose(Propose {
             branch: BranchName::new(format!("b{n}")).expect("a name"),
             target: BranchName::new("main").expect("a name"),
@@ -396,15 +388,15 @@ fn an_id_that_could_be_several_proposals_is_refused() {
         });
         let event = pen.write(now, payload, Vec::new(), &feed, &identity).expect("within bounds");
         let id = event.id().to_string();
-        events.push(event);
+        assert!(state.take(event).expect("it fits").is_some());
         let same = ids.iter().find(|other| other[..4] == id[..4]).cloned();
         ids.push(id.clone());
         if let Some(other) = same {
             break [other, id];
         }
     };
-    store.append(events).expect("durable");
-    drop(store);
+    store.append(&state.begin_append().expect("there is something")).expect("durable");
+    drop((state, store));
     let value = ana.lansync(&repo, &["show", &twice[0][..4], "--json"]).refused(&["ambiguous"]);
     assert_eq!(value["hint"], "lansync list");
     ana.lansync(&repo, &["show", &twice[0][..3], "--json"]).refused(&["unknown-proposal"]);

@@ -116,6 +116,9 @@ struct LandingRow {
     /// The earliest carrier's time; all that it is on is earlier.
     hlc: u64,
     carriers: Vec<Carrier>,
+    /// Do the objects say that its commit is what its fields give?
+    said: Option<bool>,
+    /// The same, with all that it is on.
     sound: Option<bool>,
 }
 
@@ -138,10 +141,10 @@ impl State {
             let Some(content) = genesis.landing(branch) else { continue };
             let lid = content.lid(&self.project);
             let carriers = vec![Carrier { place, hlc: 0, entered: true, ok: true, clear: true }];
-            let row = LandingRow { branch: number, hlc: 0, carriers, sound: Some(true) };
+            let row = LandingRow { branch: number, hlc: 0, carriers, said: Some(true), sound: Some(true) };
             self.put_landing(&lid, &row);
             self.heads.push([lid].into());
-            self.mark_landed(number, tip);
+            self.mark_landed(number, tip, &lid);
         }
     }
 
@@ -298,15 +301,15 @@ impl State {
         self.heads.iter().zip(self.canonical()).filter_map(join).collect()
     }
 
-    fn mark_landed(&mut self, branch: u8, commit: &ObjectId) {
-        self.rows.put(Table::Landed, landed_key(branch, commit), vec![0]);
+    fn mark_landed(&mut self, branch: u8, commit: &ObjectId, by: &Lid) {
+        self.rows.put(Table::Landed, landed_key(branch, commit, by), Vec::new());
     }
 
     /// The objects say that a commit is part of the canonical branch.
     pub fn contained(&mut self, branch: &BranchName, commit: ObjectId) {
         let Some(number) = self.canonical_number(branch) else { return };
         if !self.has_landed(branch, &commit) {
-            self.rows.put(Table::Landed, landed_key(number, &commit), vec![1]);
+            self.mark_landed(number, &commit, &SAID);
             for proposal in self.proposals_at(&commit) {
                 self.weigh(proposal);
             }
@@ -315,11 +318,23 @@ impl State {
 
     /// Does a canonical branch contain this commit, as far as is known?
     pub fn has_landed(&self, branch: &BranchName, commit: &ObjectId) -> bool {
-        let number = self.canonical_number(branch);
-        number.is_some_and(|number| self.rows.has(Table::Landed, &landed_key(number, commit)))
+        let Some(number) = self.canonical_number(branch) else { return false };
+        let mut found = false;
+        self.rows.scan_prefix(Table::Landed, &landed_prefix(number, commit), |_, _| {
+            found = true;
+            false
+        });
+        found
     }
 }
 
-fn landed_key(branch: u8, commit: &ObjectId) -> Vec<u8> {
+/// Stands for what the objects say.
+const SAID: Lid = Lid([0; 32]);
+
+fn landed_prefix(branch: u8, commit: &ObjectId) -> Vec<u8> {
     std::iter::once(branch).chain(commit.as_bytes().iter().copied()).collect()
+}
+
+fn landed_key(branch: u8, commit: &ObjectId, by: &Lid) -> Vec<u8> {
+    [&landed_prefix(branch, commit)[..], &by.0[..16]].concat()
 }

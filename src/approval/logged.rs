@@ -3,15 +3,14 @@
 //!
 //! Governance events are part of it wherever they stand: both sides of a mutual revocation must be known to all.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use super::authority::Strand;
 use super::check::At;
 use super::{Change, State};
 use crate::eventlog::rows::{EventRow, Place, Table};
 use crate::eventlog::{Event, Frontier, Head};
-use crate::id::{EventId, IdentityId, MemberId, PeerId};
+use crate::id::{EventId, IdentityId, MemberId};
 
 impl State {
     /// Gives an event its place; begins a strand where it needs one.
@@ -67,10 +66,6 @@ impl State {
             (strand.logged, strand.logged_id) = (Some(body.seq), id);
         }
         self.dirty.insert(place.strand);
-    }
-
-    pub(super) fn is_forked(&self, feed: &PeerId) -> bool {
-        self.authority.strands.of_feed(feed).len() > 1
     }
 
     /// Does it name an event past a cut, or stand on a strand that is cut?
@@ -266,124 +261,6 @@ impl State {
             }
         }
         false
-    }
-
-    /// An event that names one past a fork shows that others built on it, unless it knew of the fork.
-    pub(super) fn see_forks(&mut self, event: &Arc<Event>, place: Place, changes: &mut Vec<Change>) {
-        let body = event.body();
-        let mut feeds: BTreeSet<PeerId> = BTreeSet::new();
-        for row in body.deps().filter_map(|dep| self.row(dep)) {
-            let feed = self.authority.strands.get(row.place.strand).feed;
-            if feed != body.author && self.is_forked(&feed) {
-                feeds.insert(feed);
-            }
-        }
-        let mut moved = false;
-        for feed in feeds {
-            moved |= self.witness(&feed, event, place);
-        }
-        if moved {
-            self.reckon(None, true, changes);
-        }
-    }
-
-    /// Takes `event` as a witness of what it has seen of a forked feed. `true` where that makes more of it count.
-    pub(super) fn witness(&mut self, feed: &PeerId, event: &Event, place: Place) -> bool {
-        if !self.may_witness(feed, place) {
-            return false;
-        }
-        let strands = &self.authority.strands;
-        let Some(doubled) = strands.doubled(feed) else { return false };
-        let of = strands.of_feed(feed);
-        let bound = of.iter().filter_map(|strand| strands.on(*strand, doubled)).filter_map(|at| self.event_at(at));
-        let Some(bound) = bound.map(|event| event.body().hlc.bits()).min() else { return false };
-        let mut highest: BTreeMap<u32, u64> = BTreeMap::new();
-        self.walk_back(event.body().deps(), bound, |row| {
-            if of.contains(&row.place.strand) && row.place.seq >= doubled {
-                let seq = highest.entry(row.place.strand).or_insert(row.place.seq);
-                *seq = row.place.seq.max(*seq);
-            }
-            false
-        });
-        if highest.is_empty() || !self.is_one_chain(&highest) {
-            return false;
-        }
-        let mut moved = false;
-        for (strand, seq) in highest {
-            let known = self.authority.witnessed.entry(strand).or_insert(0);
-            if *known < seq {
-                *known = seq;
-                moved = true;
-            }
-        }
-        moved
-    }
-
-    /// Works out anew what others built on each forked feed before they knew, after a fork was found.
-    pub(super) fn rewitness(&mut self) {
-        self.authority.witnessed.clear();
-        let feeds: Vec<PeerId> = self.authority.strands.feeds().filter(|feed| self.is_forked(feed)).copied().collect();
-        for feed in feeds {
-            for (strand, seq) in self.witnesses(&feed) {
-                self.authority.witnessed.insert(strand, seq);
-            }
-        }
-    }
-
-    /// For each strand of a forked feed the highest number that another member built on before knowing of the fork.
-    fn witnesses(&self, feed: &PeerId) -> BTreeMap<u32, u64> {
-        let (strands, mut found) = (&self.authority.strands, BTreeMap::new());
-        let of = strands.of_feed(feed);
-        let Some(doubled) = strands.doubled(feed) else { return found };
-        let first = of.iter().filter_map(|strand| self.event_at(strands.on(*strand, doubled)?));
-        let Some(bound) = first.map(|event| event.body().hlc.bits()).min() else { return found };
-        let mut later: BTreeMap<u64, Vec<Place>> = BTreeMap::new();
-        self.walk_back(self.tips.iter(), bound, |row| {
-            later.entry(row.hlc).or_default().push(row.place);
-            false
-        });
-        // Forward in time: the highest of each strand in the past of each event.
-        let mut tops: HashMap<EventId, BTreeMap<u32, u64>> = HashMap::new();
-        for place in later.into_values().flatten() {
-            let Some(event) = self.event_at(place) else { continue };
-            let mut seen: BTreeMap<u32, u64> = BTreeMap::new();
-            for dep in event.body().deps() {
-                for (strand, seq) in tops.get(dep).into_iter().flatten() {
-                    let top = seen.entry(*strand).or_insert(*seq);
-                    *top = (*seq).max(*top);
-                }
-            }
-            if self.may_witness(feed, place) && self.is_one_chain(&seen) {
-                for (strand, seq) in &seen {
-                    let top = found.entry(*strand).or_insert(*seq);
-                    *top = (*seq).max(*top);
-                }
-            }
-            if of.contains(&place.strand) && place.seq >= doubled {
-                seen.insert(place.strand, place.seq);
-            }
-            if !seen.is_empty() {
-                tops.insert(event.id(), seen);
-            }
-        }
-        found
-    }
-
-    /// Another member, and on no branch of a fork of their own.
-    fn may_witness(&self, feed: &PeerId, place: Place) -> bool {
-        let strands = &self.authority.strands;
-        let by = strands.get(place.strand);
-        let own_fork = strands.doubled(&by.feed).is_some_and(|own| place.seq >= own);
-        let member = strands.of_feed(feed).first().map(|first| strands.get(*first).member);
-        !own_fork && member != Some(by.member)
-    }
-
-    /// Are all these on one chain? Who knew two events of one number is no witness of what came after.
-    fn is_one_chain(&self, tops: &BTreeMap<u32, u64>) -> bool {
-        let strands = &self.authority.strands;
-        let places: Vec<Place> = tops.iter().map(|(strand, seq)| Place { strand: *strand, seq: *seq }).collect();
-        let related = |a: &Place, b: &Place| strands.on_chain(*a, *b) || strands.on_chain(*b, *a);
-        places.iter().all(|a| places.iter().all(|b| related(a, b)))
     }
 }
 

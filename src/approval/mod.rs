@@ -10,6 +10,7 @@
 mod authority;
 mod chains;
 mod check;
+mod forks;
 mod landing;
 mod logged;
 mod pen;
@@ -124,10 +125,6 @@ pub enum Change {
 mod flags {
     /// By what it knew, its author may do this.
     pub(super) const ADMISSIBLE: u8 = 1;
-    /// A landing that its own past allows.
-    pub(super) const ENTERED: u8 = 2;
-    /// A landing that would stand if there were no revocations at all.
-    pub(super) const CLEAR: u8 = 4;
     /// Where the number of a reason for being void begins; 0 is none.
     pub(super) const WHY: u8 = 4;
 }
@@ -152,6 +149,7 @@ pub struct State {
     proposals: u32,
     /// Is any strand cut off?
     any_cut: bool,
+    sights: forks::Sights,
     /// What held when authority last changed.
     held: Arc<reckon::Held>,
     handles: Arc<BTreeMap<MemberId, String>>,
@@ -186,7 +184,9 @@ impl State {
         let mut changes = Vec::new();
         let forked = self.authority.strands.get(place.strand).from == place.seq && self.is_forked(&body.author);
         let governs = body.kind.governs();
-        let mut row = EventRow { place, hlc: body.hlc.bits(), kind: body.kind.0, past: strict.0, flags: 0, about: 0 };
+        let (hlc, kind) = (body.hlc.bits(), body.kind.0);
+        let mut row = EventRow { place, hlc, kind, past: strict.0, flags: 0, about: 0, sight: 0 };
+        let more = self.sight(event, &mut row);
         if governs {
             let gov = self.govern(event, place, strict);
             let mut own = self.authority.pasts.set(strict).clone();
@@ -217,17 +217,15 @@ impl State {
         }
         self.rows.put(Table::Events, id.0.to_vec(), stored::encode(&row));
         let began = self.authority.strands.get(place.strand).from == place.seq;
-        if governs || forked {
-            self.reckon(forked.then_some(body.author), false, &mut changes);
+        if governs || forked || more {
+            self.reckon(forked.then_some(body.author), more, &mut changes);
             if let Some(why) = self.void_row(&id, &row).filter(|_| governs) {
                 changes.push(Change::Void { event: id, why });
             }
         }
-        if self.builds_on_cut(event) {
-            self.see_forks(event, place, &mut changes);
+        if self.builds_on_cut(event) || (began && (self.any_cut || self.any_revoked())) {
             self.relog(&mut changes);
-        } else if began && self.any_cut {
-            self.relog(&mut changes);
+            self.held = Arc::new(reckon::Held::of(self));
         }
         changes
     }
@@ -282,6 +280,10 @@ impl State {
         kind: Kind,
     ) -> bool {
         self.authority.view(past).may(&self.authority, &member, &identity, feed, Need::of(kind))
+    }
+
+    fn any_revoked(&self) -> bool {
+        !self.authority.now().accepted.is_empty()
     }
 
     /// Somebody doing an ordinary thing that is held.
@@ -364,6 +366,16 @@ impl State {
     /// Does this event count now?
     pub fn is_counting(&self, id: &EventId) -> bool {
         self.holds(id) && self.void(id).is_none()
+    }
+
+    /// May the author of this event do this, by what they knew and by what holds now?
+    #[cfg(test)]
+    fn is_live(&self, id: &EventId) -> bool {
+        match (self.authority.number(id), self.row(id)) {
+            (Some(gov), _) => self.authority.is_live(gov),
+            (None, Some(row)) => self.counts(&row),
+            (None, None) => false,
+        }
     }
 
     /// Why an event does not count; `None` where it does.

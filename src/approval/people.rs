@@ -124,6 +124,11 @@ impl State {
         self.authority.now().members(&self.authority).identities.get(identity).copied()
     }
 
+    /// Identities that count now, with whose they are.
+    pub fn identities(&self) -> BTreeMap<IdentityId, MemberId> {
+        self.authority.now().members(&self.authority).identities.clone()
+    }
+
     /// The member to whom an identity ever belonged.
     pub fn owner_of_identity(&self, identity: &IdentityId) -> Option<MemberId> {
         self.member_of_identity(identity).or_else(|| self.authority.ever_owned(identity))

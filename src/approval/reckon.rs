@@ -1,9 +1,9 @@
 //! What changes when authority does: only governance, votes on it and proofs of forks reach back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::authority::{Gov, Past, Pin, Set};
+use super::authority::{Gov, Past, Pin, Seen, Set};
 use super::{Change, State};
 use crate::eventlog::rows::{Place, Table};
 use crate::eventlog::{Event, Kind, Payload, Target};
@@ -12,15 +12,53 @@ use crate::id::{EventId, Lid, PeerId};
 impl State {
     /// Takes in a governance event.
     pub(super) fn govern(&mut self, event: &Event, place: Place, past: Past) -> Gov {
-        let (mut pins, mut complete) = (Vec::new(), false);
+        let (mut pins, mut seen) = (Vec::new(), Seen::default());
         if let Payload::Revoke(revoke) = event.payload() {
             let pin = |id: &EventId| self.row(id).map(|row| Pin { place: row.place, hlc: row.hlc });
             pins = revoke.pins.iter().filter_map(pin).collect();
-            complete = self.is_complete(event, &revoke.targets, &pins);
+            seen.complete = self.is_complete(event, &revoke.targets, &pins);
+            seen.from = self.reaches_back_to(&revoke.targets, &pins);
+            let mut tops: BTreeMap<u32, u64> = BTreeMap::new();
+            self.walk_back(event.body().deps(), seen.from, |row| {
+                let top = tops.entry(row.place.strand).or_insert(row.place.seq);
+                *top = row.place.seq.max(*top);
+                false
+            });
+            seen.tops = tops.into_iter().map(|(strand, seq)| Place { strand, seq }).collect();
+            seen.known = revoke.targets.iter().all(|target| self.is_known(event, target));
         }
-        let gov = self.authority.add(event, place, past, pins.clone(), complete);
-        self.put_governance(gov, place, past, pins, complete);
+        let gov = self.authority.add(event, place, past, pins.clone(), seen.clone());
+        self.put_governance(gov, place, past, pins, seen);
         gov
+    }
+
+    /// The time of the earliest pin of a revocation, or before the beginning of a feed that it does not pin.
+    fn reaches_back_to(&self, targets: &[Target], pins: &[Pin]) -> u64 {
+        let mut earliest = u64::MAX;
+        for (number, strand) in self.authority.strands.iter() {
+            let own = [Target::Member(strand.member), Target::Identity(strand.identity), Target::Feed(strand.feed)];
+            if own.iter().any(|target| targets.contains(target)) {
+                let pin = pins.iter().find(|pin| pin.place.strand == number).map(|pin| pin.hlc);
+                earliest = earliest.min(pin.unwrap_or(strand.began));
+            }
+        }
+        earliest
+    }
+
+    /// Had the author of a revocation seen an event?
+    pub(super) fn had_seen(&self, revocation: Gov, place: Place, hlc: u64) -> bool {
+        let Some((seen, id)) = self.authority.seen(revocation) else { return false };
+        if hlc >= seen.from {
+            return seen.tops.iter().any(|top| self.authority.strands.on_chain(place, *top));
+        }
+        self.event(&id).is_some_and(|event| self.is_before(place, event.body().deps()))
+    }
+
+    /// Had a feed that is a target begun, as far as a revocation's author had seen?
+    fn is_known(&self, event: &Event, target: &Target) -> bool {
+        let Target::Feed(feed) = target else { return true };
+        let first = self.authority.strands.of_feed(feed).first();
+        first.is_some_and(|strand| self.is_before(Place { strand: *strand, seq: 0 }, event.body().deps()))
     }
 
     /// Is every event of the targets' feeds in the past of a revocation a pin of it, or below one?

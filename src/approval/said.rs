@@ -124,6 +124,7 @@ impl State {
             past: said.past,
             flags: said.flags,
             about: 0,
+            sight: 0,
         };
         self.counts(&row)
     }

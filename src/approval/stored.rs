@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::State;
-use super::authority::{Authority, Past, Pin, Set, Strand, governs};
+use super::authority::{Authority, Past, Pin, Seen, Set, Strand, governs};
 use crate::eventlog::Payload;
 use crate::eventlog::rows::{Base, Place, Rows, Table};
 use crate::hlc::Hlc;
@@ -23,6 +23,7 @@ struct Small {
     proposals: u32,
     /// Strand, seq.
     witnessed: Vec<(u32, u64)>,
+    sights: Vec<super::forks::Seen>,
 }
 
 /// One governance event: its place, and what was found when it came.
@@ -31,7 +32,7 @@ struct GovernanceRow {
     place: Place,
     past: u32,
     pins: Vec<Pin>,
-    complete: bool,
+    seen: Seen,
 }
 
 const SMALL: &[u8] = b"state";
@@ -61,6 +62,7 @@ impl State {
             ready: BTreeSet::new(),
             proposals: 0,
             any_cut: false,
+            sights: super::forks::Sights::default(),
             held: Arc::default(),
             handles: Arc::default(),
         };
@@ -68,6 +70,7 @@ impl State {
         let small: Small = decode(&small).ok_or(Unfit("the small row"))?;
         state.open_strands()?;
         state.authority.witnessed = small.witnessed.into_iter().collect();
+        state.sights = super::forks::Sights::open(small.sights);
         state.open_governance()?;
         state.tips = small.tips;
         state.events = small.events;
@@ -125,7 +128,7 @@ impl State {
                 self.open_past(&most.ok_or(Unfit("a past"))?)?;
             }
             let event = self.event_at(row.place).filter(|event| governs(event)).ok_or(Unfit("a governance event"))?;
-            self.authority.add(&event, row.place, Past(row.past), row.pins, row.complete);
+            self.authority.add(&event, row.place, Past(row.past), row.pins, row.seen);
         }
         for (_, most) in pasts {
             self.open_past(&most.ok_or(Unfit("a past"))?)?;
@@ -162,8 +165,8 @@ impl State {
         past
     }
 
-    pub(super) fn put_governance(&mut self, gov: u32, place: Place, past: Past, pins: Vec<Pin>, complete: bool) {
-        let row = GovernanceRow { place, past: past.0, pins, complete };
+    pub(super) fn put_governance(&mut self, gov: u32, place: Place, past: Past, pins: Vec<Pin>, seen: Seen) {
+        let row = GovernanceRow { place, past: past.0, pins, seen };
         self.rows.put(Table::Governance, gov.to_be_bytes().to_vec(), encode(&row));
     }
 
@@ -183,6 +186,7 @@ impl State {
             events: self.events,
             heads: self.heads.clone(),
             proposals: self.proposals,
+            sights: self.sights.all().to_vec(),
             witnessed: self.authority.witnessed.iter().map(|(strand, seq)| (*strand, *seq)).collect(),
         };
         self.rows.put(Table::Single, SMALL.to_vec(), encode(&small));

@@ -39,7 +39,8 @@ pub enum Table {
     Rests,
     /// hlc (u64) of a landing's first carrier, landing id → empty: landings to recompute from the objects.
     Unsettled,
-    /// Branch number (u8), commit's bytes → 0 by a landing, 1 as the objects say: what a canonical branch contains.
+    /// Branch number (u8), commit's bytes, first 16 bytes of a landing's id (zeros: the objects say so) → empty: what a
+    /// canonical branch contains.
     Landed,
     /// Feed's strand (u32), other strand (u32) → highest seq (u64) of the first that an event of the second names.
     Named,
@@ -372,6 +373,8 @@ pub struct EventRow {
     pub flags: u8,
     /// The proposal that it speaks of, by number; 0 where it speaks of none.
     pub about: u32,
+    /// What it has seen of feeds that forked, by number; 0 is nothing.
+    pub sight: u32,
 }
 
 impl EventRow {

@@ -1,10 +1,10 @@
 //! Two honest nodes and a third that says and does whatever the input says.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::script::Script;
-use crate::eventlog::{Ack, Draft, Durable, Event, Extensions, Frontier, FrontierEntry, Payload};
+use crate::eventlog::{Ack, Draft, Durable, Event, Extensions, Frontier, FrontierEntry, Head, Payload};
 use crate::hlc::Hlc;
 use crate::id::{ObjectId, PeerId, ProjectId};
 use crate::keys::{FeedKey, IdentityKey, Secret};
@@ -47,6 +47,45 @@ struct Node {
 
 struct Pair([Node; 2]);
 
+/// The number of a feed, the same at both.
+fn strand(feed: &PeerId) -> Option<u32> {
+    (0..2).find(|n| feeds()[*n as usize][0].body().author == *feed)
+}
+
+fn on_its_strand(event: Event) -> Option<(u32, Durable<Arc<Event>>)> {
+    Some((strand(&event.body().author)?, Durable::pretended(Arc::new(event))))
+}
+
+impl Node {
+    fn stored(&mut self, events: Vec<Event>) {
+        let mut logged = Frontier::default();
+        for last in self.log.values().filter_map(|feed| feed.last()) {
+            let (body, id) = (last.body(), last.id());
+            if let Some(strand) = strand(&body.author) {
+                logged.set(strand, body.author, Head { seq: body.seq, id });
+            }
+        }
+        let events = events.into_iter().filter_map(on_its_strand).collect();
+        self.sync.handle(0, Input::Stored { events, logged });
+    }
+
+    /// What somebody said, as the machine takes it: heads of feeds that are held.
+    fn heard(&self, peer: PeerId, message: Message) -> Option<Input> {
+        let located = |entries: &[FrontierEntry]| {
+            let held = entries.iter().filter(|entry| self.log.contains_key(&entry.feed));
+            held.filter_map(|entry| Some((strand(&entry.feed)?, entry.seq))).collect()
+        };
+        Some(match message {
+            Message::Frontier { entries, last } => {
+                Input::Frontier { peer, heads: located(&entries), entries: entries.len(), last }
+            }
+            Message::Held(entries) => Input::Has { peer, heads: located(&entries) },
+            Message::Objects(commits) => Input::Serves { peer, commits },
+            Message::Events(_) | Message::Clock(_) | Message::Chain(_) | Message::Unknown(_) => return None,
+        })
+    }
+}
+
 /// Whatever the liar says: a node speaks only to neighbours, gives only what it holds, ends only the liar's session,
 /// and in the end the honest two hold the same.
 pub fn sessions(bytes: &[u8]) {
@@ -74,10 +113,12 @@ pub fn sessions(bytes: &[u8]) {
             7 => pair.down(n, LIAR),
             8 | 9 => {
                 let message = lie(&mut script);
-                pair.0[n].sync.handle(now, Input::Received { peer: LIAR, message });
+                if let Some(input) = pair.0[n].heard(LIAR, message) {
+                    pair.0[n].sync.handle(now, input);
+                }
             }
             10 => {
-                let heads = (0..script.below(4)).map(|_| (feed(&mut script), script.number())).collect();
+                let heads = (0..script.below(4)).map(|_| (script.below(4) as u32, script.number())).collect();
                 pair.0[n].sync.handle(now, Input::Told { peer: LIAR, heads });
             }
             _ => match script.below(3) {
@@ -110,7 +151,7 @@ impl Pair {
         let own = node.log.entry(node.me).or_default();
         if let Some(event) = feeds()[n].get(own.len()) {
             own.push(event.clone());
-            node.sync.handle(0, Input::Stored(vec![Durable::pretended(event.clone())]));
+            node.stored(vec![event.clone()]);
         }
     }
 
@@ -154,18 +195,18 @@ impl Pair {
             for bytes in events {
                 let event = Event::decode_stored(&bytes).expect("honest nodes send events");
                 let (author, seq) = (event.body().author, event.body().seq);
-                heads.push((author, seq));
+                heads.extend(strand(&author).map(|strand| (strand, seq)));
                 let feed = node.log.entry(author).or_default();
                 assert!(seq <= feed.len() as u64, "events come without gaps");
                 if seq == feed.len() as u64 {
                     feed.push(event.clone());
-                    fresh.push(Durable::pretended(event));
+                    fresh.push(event);
                 }
             }
             node.sync.handle(0, Input::Told { peer, heads });
-            node.sync.handle(0, Input::Stored(fresh));
-        } else {
-            node.sync.handle(0, Input::Received { peer, message });
+            node.stored(fresh);
+        } else if let Some(input) = node.heard(peer, message) {
+            node.sync.handle(0, input);
         }
         self.drain(to);
         true
@@ -198,15 +239,16 @@ impl Pair {
                 }
                 Output::Load { peer, lacking } => {
                     assert!(node.up.contains(&peer) && !lacking.is_empty());
-                    let held = |feed: &PeerId, from: u64, to: u64| {
+                    let held = |strand: u32, from: u64, to: u64| {
+                        let feed = &feeds()[strand as usize][0].body().author;
                         assert!(from <= to && to < node.log[feed].len() as u64, "only what is held is read");
                         node.log[feed][from as usize..=to as usize].to_vec()
                     };
                     let mut events: Vec<Event> =
-                        lacking.iter().flat_map(|lack| held(&lack.feed, lack.from, lack.to)).collect();
+                        lacking.iter().flat_map(|lack| held(lack.strand, lack.from, lack.to)).collect();
                     events.sort_by_key(Event::order);
                     events.truncate(3);
-                    let events = events.into_iter().map(Durable::pretended).collect();
+                    let events = events.into_iter().filter_map(on_its_strand).collect();
                     node.sync.handle(0, Input::Loaded { peer, events });
                 }
                 Output::Serves { peer, .. } => assert_eq!(peer, LIAR),

@@ -73,8 +73,8 @@ impl Judge {
     }
 
     /// The same without some revocations.
-    pub(super) fn without(&self, some: &Set) -> Self {
-        Self::new(self.accepted.iter().filter(|gov| !some.has(*gov)).collect(), self.forks)
+    pub(in crate::approval) fn without(&self, some: impl Fn(Gov) -> bool) -> Self {
+        Self::new(self.accepted.iter().filter(|gov| !some(*gov)).collect(), self.forks)
     }
 
     /// The event counts, if its kind needs no votes.

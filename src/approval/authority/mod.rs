@@ -8,7 +8,6 @@ mod past;
 mod strands;
 mod view;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
@@ -18,7 +17,7 @@ pub(super) use judge::{Deed, Judge, Need};
 pub(super) use past::{Gov, Past, Pasts, Set};
 pub(super) use strands::{Strand, Strands};
 pub use view::Demands;
-pub(super) use view::View;
+pub(super) use view::{Seen, View};
 
 use crate::eventlog::rows::Place;
 use crate::eventlog::{Event, Kind, Payload, Role, Target};
@@ -99,7 +98,7 @@ pub(super) enum What {
     /// Gives the author's member a further identity; `fits` where its proof holds and nobody had it before.
     Link { identity: IdentityId, fits: bool },
     /// Takes rights away.
-    Revoke { targets: Vec<Target>, pins: Vec<Pin>, standing: view::Standing },
+    Revoke { targets: Vec<Target>, pins: Vec<Pin>, standing: view::Standing, seen: Seen },
     /// Agrees.
     Vote { on: EventId },
     /// Sets what is needed.
@@ -231,7 +230,7 @@ impl Authority {
     }
 
     /// Takes in a governance event whose past is held. `deed` says whose it is.
-    pub(super) fn add(&mut self, event: &Event, place: Place, past: Past, pins: Vec<Pin>, complete: bool) -> Gov {
+    pub(super) fn add(&mut self, event: &Event, place: Place, past: Past, pins: Vec<Pin>, seen: Seen) -> Gov {
         let gov = self.count();
         let (id, body) = (event.id(), event.body());
         let strand = self.strands.get(place.strand);
@@ -251,13 +250,14 @@ impl Authority {
                 What::Grant { member: grant.member, identity: grant.identity, role: grant.role, invite: grant.invite }
             }
             Payload::Link(link) => {
-                let free = self.member_in(self.pasts.set(past), &link.identity).is_none();
+                // What is another member's stays theirs; one's own may be linked again after it was taken off.
+                let free = self.member_in(self.pasts.set(past), &link.identity).is_none_or(|owner| owner == member);
                 let fits = free && link.verify(&self.project, &member).is_ok();
                 What::Link { identity: link.identity, fits }
             }
             Payload::Revoke(revoke) => {
-                let standing = view::Standing { complete, need: usize::MAX, leave: false };
-                What::Revoke { targets: revoke.targets.clone(), pins, standing }
+                let standing = view::Standing { need: usize::MAX, leave: false };
+                What::Revoke { targets: revoke.targets.clone(), pins, standing, seen: seen.clone() }
             }
             Payload::Vote(vote) => What::Vote { on: vote.on },
             Payload::Policy(policy) => What::Policy(Demands::of(policy)),
@@ -266,7 +266,7 @@ impl Authority {
         };
         let mut entry = Governance { id, place, hlc: body.hlc, feed, member, identity, past, what, admissible: false };
         if matches!(entry.what, What::Revoke { .. }) {
-            let standing = self.standing(&entry, complete);
+            let standing = self.standing(&entry, &seen);
             if let What::Revoke { standing: into, .. } = &mut entry.what {
                 *into = standing;
             }
@@ -329,9 +329,12 @@ impl Authority {
         self.all.iter().filter(on).count() as u64
     }
 
-    /// The governance events of the log.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Gov, &Governance)> {
-        (0..).zip(&self.all)
+    /// What the author of a revocation had seen, and its id.
+    pub(super) fn seen(&self, gov: Gov) -> Option<(&Seen, EventId)> {
+        match &self.get(gov).what {
+            What::Revoke { seen, .. } => Some((seen, self.get(gov).id)),
+            _ => None,
+        }
     }
 
     /// How far a strand counts under the revocations of it that hold now; `None` where none does, `Some(None)` where
@@ -361,6 +364,12 @@ impl Authority {
         };
         let after = |gov: &&Gov| self.pasts.set(self.get(**gov).past).has(revocation);
         later.into_iter().flatten().filter(after).any(|gov| self.judge.effective(self, *gov))
+    }
+
+    /// May the author of a governance event do this, by what they knew and by what holds now?
+    #[cfg(test)]
+    pub(super) fn is_live(&self, gov: Gov) -> bool {
+        self.get(gov).admissible && self.judge.live_gov(self, gov)
     }
 
     /// Why a governance event does not count.
@@ -404,20 +413,6 @@ impl Authority {
     /// A judge who knows nothing of forks, by these revocations.
     pub(super) fn judge_of(&self, accepted: &Set) -> Judge {
         Judge::new(accepted.clone(), false)
-    }
-
-    /// Does this judge say the same as that of what holds now?
-    pub(super) fn is_now(&self, judge: &Judge) -> bool {
-        judge.accepted == self.judge.accepted && !self.strands.any_forked()
-    }
-
-    /// The same judge without the revocations that somebody had seen.
-    pub(super) fn unseen<'a>(&self, judge: &'a Judge, past: &Set) -> Cow<'a, Judge> {
-        if judge.accepted.iter().any(|gov| past.has(gov)) {
-            Cow::Owned(judge.without(past))
-        } else {
-            Cow::Borrowed(judge)
-        }
     }
 
     /// The time up to which no revocation of a judge changes anything: what lies past a pin is later than the pin.

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
+use serde::{Deserialize, Serialize};
+
 use super::judge::{Judge, Need, Shared};
 use super::{Authority, Gov, Governance, Past, Set, What};
+use crate::eventlog::rows::Place;
 use crate::eventlog::{Genesis, Role, SetPolicy, Target};
 use crate::id::{EventId, IdentityId, MemberId, PeerId};
 
@@ -59,11 +62,22 @@ impl Demands {
     }
 }
 
+/// What a revocation's author had seen of its targets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::approval) struct Seen {
+    /// Every event of their feeds that was seen is pinned.
+    pub(in crate::approval) complete: bool,
+    /// Each feed that is a target had begun.
+    pub(in crate::approval) known: bool,
+    /// The time of the earliest pin: what is earlier is not voided by it.
+    pub(in crate::approval) from: u64,
+    /// The last event seen on each strand, as far as it is not earlier than that.
+    pub(in crate::approval) tops: Vec<Place>,
+}
+
 /// What holds of a revocation by its own past, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::approval) struct Standing {
-    /// Every event of the targets' feeds that its author had seen is pinned.
-    pub(super) complete: bool,
     /// Maintainers who must back it.
     pub(super) need: usize,
     /// Its author takes back their own.
@@ -222,7 +236,9 @@ impl Authority {
         let superseded = |gov: Gov| policies.iter().any(|(later, _)| self.pasts.set(self.get(*later).past).has(gov));
         let newest = policies.iter().filter(|(gov, _)| !superseded(*gov)).map(|(_, demands)| *demands);
         let mut demands = newest.reduce(Demands::strictest).unwrap_or(self.demands);
-        demands.rules = demands.rules.max(self.demands.rules);
+        // Rules are only ever raised.
+        let rules = policies.iter().map(|(_, demands)| demands.rules).chain([self.demands.rules]);
+        demands.rules = rules.max().unwrap_or(demands.rules);
         View { accepted, demands, set: set.clone(), forks, members: OnceLock::new() }
     }
 
@@ -302,9 +318,9 @@ impl Authority {
     }
 
     /// What holds of a revocation by its own past.
-    pub(super) fn standing(&self, entry: &Governance, complete: bool) -> Standing {
+    pub(super) fn standing(&self, entry: &Governance, seen: &Seen) -> Standing {
         let What::Revoke { targets, .. } = &entry.what else {
-            return Standing { complete, need: usize::MAX, leave: false };
+            return Standing { need: usize::MAX, leave: false };
         };
         let set = self.pasts.set(entry.past);
         let view = self.view(entry.past);
@@ -313,16 +329,17 @@ impl Authority {
             Target::Identity(identity) => self.member_in(set, identity),
             Target::Feed(feed) => self.strands.of_feed(feed).first().map(|strand| self.strands.get(*strand).member),
         };
-        let leave = targets.iter().all(|target| owner(target) == Some(entry.member));
+        let leave = seen.known && targets.iter().all(|target| owner(target) == Some(entry.member));
         let maintainers = view.maintainers(self);
         let votes = view.demands.votes_of(maintainers);
         let senior = |target: &Target| {
-            let Some(target) = owner(target) else { return true };
+            // Of whom one knows nothing one cannot say that one came before them.
+            let Some(target) = owner(target) else { return false };
             target == entry.member || self.is_senior(&view, &entry.member, &target)
         };
-        let alone = view.demands.votes <= 1 && complete && targets.iter().all(senior);
+        let alone = view.demands.votes <= 1 && seen.complete && seen.known && targets.iter().all(senior);
         let need = if alone { 1 } else { votes.max(maintainers / 2 + 1) };
-        Standing { complete, need, leave }
+        Standing { need, leave }
     }
 
     /// A maintainer grant of one lies in the past of every one of the other's.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Carrier, LandingRow, State};
-use crate::approval::flags::ADMISSIBLE;
 use crate::approval::authority::{Demands, Judge, Past, Set, View};
+use crate::approval::flags::ADMISSIBLE;
 use crate::eventlog::rows::{EventRow, Place};
 use crate::eventlog::{Approve, Land, Payload};
 use crate::id::{EventId, Lid, MemberId};
@@ -68,13 +68,13 @@ impl State {
         carrier.hlc < carried.row.hlc && self.is_before(carrier.place, std::iter::once(&carried.id))
     }
 
-    /// `base(L, acc)`: its author may, and its approvals fulfil the policy that it knew. Revocations that its author
-    /// had seen do not count: whoever saw it landed reverts it.
+    /// `base(L, acc)`: its author may, and its approvals fulfil the policy that it knew. Revocations by those who had seen
+    /// it do not count: whoever saw it landed reverts it.
     fn base(&self, carried: &Carried<'_>, judge: &Judge) -> bool {
-        let past = self.authority.pasts.set(Past(carried.row.past));
-        let unseen = self.authority.unseen(judge, past);
-        let live = unseen.live(&self.authority, &self.deed(&carried.row));
-        live && (carried.land.is_join() || self.is_met(carried, judge, None))
+        // With fewer revocations more is live: only where something is missing does it matter who had seen it.
+        let live = |judge: &Judge| judge.live(&self.authority, &self.deed(&carried.row));
+        (live(judge) || live(&self.unseen(judge, carried)))
+            && (carried.land.is_join() || self.is_met(carried, judge, None))
     }
 
     fn is_met(&self, carried: &Carried<'_>, judge: &Judge, head: Option<&Lid>) -> bool {
@@ -97,25 +97,42 @@ impl State {
         let row = self.row(&revision.id()).filter(|row| row.flags & ADMISSIBLE != 0);
         let Some(row) = row.filter(|_| propose.target == carried.land.branch) else { return false };
         let owner = Some(self.authority.strands.get(row.place.strand).member);
-        let past = self.authority.pasts.set(Past(carried.row.past));
-        let unseen = self.authority.unseen(judge, past);
+        let need = demands.approvals_of(view.maintainers(&self.authority));
+        self.approvers_of(carried, judge, head, view, demands, owner).len() >= need
+            || self.approvers_of(carried, &self.unseen(judge, carried), head, view, demands, owner).len() >= need
+    }
+
+    /// `unseen(L, acc)`: a judge by the revocations whose authors had not seen a landing.
+    fn unseen(&self, judge: &Judge, carried: &Carried<'_>) -> Judge {
+        judge.without(|revocation| self.had_seen(revocation, carried.row.place, carried.row.hlc))
+    }
+
+    fn approvers_of(
+        &self,
+        carried: &Carried<'_>,
+        judge: &Judge,
+        head: Option<&Lid>,
+        view: &View,
+        demands: Demands,
+        owner: Option<MemberId>,
+    ) -> BTreeSet<MemberId> {
         let mut members: BTreeSet<MemberId> = BTreeSet::new();
         for id in &carried.land.approvals {
-            let (Some(row), Some(event)) = (self.row(id), self.event(id)) else { return false };
-            let Payload::Approve(approve) = event.payload() else { return false };
+            let (Some(row), Some(event)) = (self.row(id), self.event(id)) else { continue };
+            let Payload::Approve(approve) = event.payload() else { continue };
             let member = self.authority.strands.get(row.place.strand).member;
             let counts = row.flags & ADMISSIBLE != 0
                 && Some(approve.revision) == carried.land.revision
                 && approve.commit == carried.land.tip
                 && (demands.own_counts || Some(member) != owner)
                 && view.is_maintainer(&self.authority, &member)
-                && unseen.live(&self.authority, &self.deed(&row))
+                && judge.live(&self.authority, &self.deed(&row))
                 && head.is_none_or(|head| self.covers(approve, head));
             if counts {
                 members.insert(member);
             }
         }
-        members.len() >= demands.approvals_of(view.maintainers(&self.authority))
+        members
     }
 
     /// Was the approver shown this landing, or one above it?

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::enter::Carried;
 use super::{Carrier, LandingRow, State};
-use crate::approval::{Change, Void, flags};
+use crate::approval::{Change, RULES, Void, flags};
 use crate::eventlog::rows::{EventRow, Table};
 use crate::eventlog::{Event, Land, Payload};
 use crate::id::{BranchName, Lid, ObjectId};
@@ -49,7 +49,7 @@ impl State {
                     self.rows.put(Table::Above, [head.0, lid.0].concat(), Vec::new());
                 }
                 let doomed = heads.iter().any(|head| head.sound == Some(false));
-                LandingRow { branch, hlc: row.hlc, carriers: Vec::new(), sound: doomed.then_some(false) }
+                LandingRow { branch, hlc: row.hlc, carriers: Vec::new(), said: None, sound: doomed.then_some(false) }
             }
         };
         let (was_ok, was_carried) = (known.is_ok(), known.carriers.iter().any(|carrier| carrier.ok));
@@ -110,10 +110,15 @@ impl State {
 
     /// The objects say whether a landing's commit is what its fields give. Returns the branch if a head moved.
     pub fn settle(&mut self, lid: &Lid, sound: bool) -> Option<BranchName> {
-        let mut todo = vec![*lid];
+        let mut row = self.landing_row(lid).filter(|row| row.said.is_none())?;
+        let content = self.content(&row).filter(|content| content.rules <= RULES)?;
+        row.said = Some(sound);
+        let settled = self.soundness(&row, &content.heads);
+        self.put_landing(lid, &row);
+        let mut todo: Vec<(Lid, bool)> = settled.map(|sound| (*lid, sound)).into_iter().collect();
         let mut proposals = BTreeSet::new();
         let mut moved = None;
-        while let Some(next) = todo.pop() {
+        while let Some((next, sound)) = todo.pop() {
             let Some(mut row) = self.landing_row(&next).filter(|row| row.sound.is_none()) else { continue };
             row.sound = Some(sound);
             self.put_landing(&next, &row);
@@ -121,9 +126,11 @@ impl State {
             if sound && self.take_further(&row, &next, &mut proposals) {
                 moved = Some(row.branch);
             }
-            if !sound {
-                // What is on it is not sound either.
-                todo.extend(self.above(&next));
+            // What is on it may have waited for it, and is not sound where it is not.
+            for above in self.above(&next) {
+                let Some(row) = self.landing_row(&above) else { continue };
+                let heads = self.content(&row).map(|content| content.heads).unwrap_or_default();
+                todo.extend(self.soundness(&row, &heads).map(|sound| (above, sound)));
             }
         }
         for proposal in proposals {
@@ -132,12 +139,21 @@ impl State {
         moved.and_then(|branch| self.canonical().get(branch as usize)).map(|(name, _)| name.clone())
     }
 
+    /// Is a landing sound, with all that it is on? `None` where that is not known yet.
+    fn soundness(&self, row: &LandingRow, heads: &[Lid]) -> Option<bool> {
+        let sound = |head: &Lid| self.landing_row(head).and_then(|row| row.sound);
+        if row.said == Some(false) || heads.iter().any(|head| sound(head) == Some(false)) {
+            return Some(false);
+        }
+        (row.said == Some(true) && heads.iter().all(|head| sound(head) == Some(true))).then_some(true)
+    }
+
     /// A landing came to hold up its branch: it is a head unless one is above it, and what it is on is none.
     fn take_further(&mut self, row: &LandingRow, lid: &Lid, proposals: &mut BTreeSet<u32>) -> bool {
         if !row.is_good() {
             return false;
         }
-        self.land_commits(row, proposals);
+        self.land_commits(lid, row, proposals);
         let Some(heads) = self.heads.get(row.branch as usize).cloned() else { return false };
         if heads.contains(lid) || heads.iter().any(|head| self.is_below(lid, head)) {
             return false;
@@ -149,19 +165,18 @@ impl State {
     }
 
     /// What a landing brought in is part of the branch; so is what lies under it.
-    fn land_commits(&mut self, row: &LandingRow, proposals: &mut BTreeSet<u32>) {
-        let mut todo = vec![row.clone()];
-        while let Some(row) = todo.pop() {
+    fn land_commits(&mut self, lid: &Lid, row: &LandingRow, proposals: &mut BTreeSet<u32>) {
+        let mut todo = vec![(*lid, row.clone())];
+        while let Some((lid, row)) = todo.pop() {
             let Some(content) = self.content(&row) else { continue };
-            let name = content.branch.clone();
-            if self.has_landed(&name, &content.new) && self.has_landed(&name, &content.tip) {
+            if self.rows.has(Table::Landed, &super::landed_key(row.branch, &content.new, &lid)) {
                 continue;
             }
             for commit in [content.tip, content.new] {
-                self.mark_landed(row.branch, &commit);
+                self.mark_landed(row.branch, &commit, &lid);
                 proposals.extend(self.proposals_at(&commit));
             }
-            todo.extend(content.heads.iter().filter_map(|head| self.landing_row(head)));
+            todo.extend(content.heads.iter().filter_map(|head| Some((*head, self.landing_row(head)?))));
         }
     }
 
@@ -253,31 +268,27 @@ impl State {
         looked_at: &BTreeSet<Lid>,
         proposals: &mut BTreeSet<u32>,
     ) {
-        let mut gone: Vec<ObjectId> = Vec::new();
-        let mut kept: BTreeSet<ObjectId> = BTreeSet::new();
+        let mut gone: Vec<(ObjectId, Lid)> = Vec::new();
         for lid in looked_at {
             let Some(row) = self.landing_row(lid).filter(|row| row.branch == branch) else { continue };
             let Some(content) = self.content(&row) else { continue };
-            let stands = heads.iter().any(|head| head == lid || self.is_below(lid, head));
-            if stands {
-                kept.extend([content.tip, content.new]);
-            } else {
-                gone.extend([content.tip, content.new]);
+            if !heads.iter().any(|head| head == lid || self.is_below(lid, head)) {
+                gone.extend([(content.tip, *lid), (content.new, *lid)]);
             }
         }
         let mut said = Vec::new();
-        self.rows.scan_prefix(Table::Landed, &[branch], |key, value| {
-            if value.first() == Some(&1) {
+        self.rows.scan_prefix(Table::Landed, &[branch], |key, _| {
+            if key.ends_with(&super::SAID.0[..16]) {
                 said.push(key.to_vec());
             }
             true
         });
         for key in said {
-            proposals.extend(self.proposals_at_bytes(&key[1..]));
+            proposals.extend(self.proposals_at_bytes(&key[1..key.len() - 16]));
             self.rows.delete(Table::Landed, key);
         }
-        for commit in gone.into_iter().filter(|commit| !kept.contains(commit)) {
-            self.rows.delete(Table::Landed, super::landed_key(branch, &commit));
+        for (commit, lid) in gone {
+            self.rows.delete(Table::Landed, super::landed_key(branch, &commit, &lid));
             proposals.extend(self.proposals_at(&commit));
         }
     }

@@ -13,6 +13,7 @@ mod logs;
 #[expect(clippy::print_stdout, reason = "a test prints figures")]
 mod mutants;
 mod naive;
+mod real;
 mod rng;
 mod scenarios;
 mod set;

@@ -14,8 +14,6 @@ pub(super) const FORMAT: u64 = 1;
 
 /// Key: feed, seq. Value: the event's canonical bytes.
 pub(super) const EVENTS: TableDefinition<'static, ([u8; 32], u64), &[u8]> = TableDefinition::new("events-1");
-/// Key: event id. Value: feed, seq.
-pub(super) const IDS: TableDefinition<'static, [u8; 32], ([u8; 32], u64)> = TableDefinition::new("ids-1");
 /// Key: hlc, feed (a feed has one event for each hlc). Value: seq.
 pub(super) const TIME: TableDefinition<'static, (u64, [u8; 32]), u64> = TableDefinition::new("time-1");
 

@@ -61,7 +61,8 @@ impl Fold {
                 rows.put(Table::Strands, strand.to_be_bytes().to_vec(), row);
             }
             let place = Place { strand, seq: body.seq };
-            let row = EventRow { place, hlc: body.hlc.bits(), kind: body.kind.0, past: 1, flags: 0, about: 0 };
+            let row =
+                EventRow { place, hlc: body.hlc.bits(), kind: body.kind.0, past: 1, flags: 0, about: 0, sight: 0 };
             rows.put(Table::Events, event.id().0.to_vec(), postcard::to_stdvec(&row).unwrap());
             rows.add(place, Arc::new(event.clone()));
         }
