@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use redb::ReadableDatabase;
 
@@ -88,7 +88,7 @@ impl Store {
             if empty {
                 fill(&db, project)?;
             }
-            Ok(Self { db: Some(Handle::ToWrite(db)), path: PathBuf::new(), project: *project })
+            Ok(Self { db: Some(Handle::ToWrite(db)), path: std::path::PathBuf::new(), project: *project })
         })
     }
 }
