@@ -33,6 +33,7 @@ pub struct Known {
 
 /// One event in a block.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are short, and none is kept")]
 enum Entry {
     /// With what is left out.
     Short(Short),
