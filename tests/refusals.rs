@@ -356,7 +356,7 @@ fn what_does_not_exist_or_could_be_several_is_refused() {
 #[test]
 fn an_id_that_could_be_several_proposals_is_refused() {
     use lansync::approval::State;
-    use lansync::eventlog::store::Store;
+    use lansync::eventlog::store::before::Store;
     use lansync::eventlog::{Extensions, Payload, Propose};
     use lansync::id::{BranchName, ObjectId};
     use lansync::keys::{FeedKey, IdentityKey};

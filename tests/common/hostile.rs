@@ -23,7 +23,7 @@ use std::time::Duration;
 use lansync::api::{Notice, Refusal, Reply, Request, Status};
 use lansync::approval::{RULES, State};
 use lansync::discovery::{self, JoinCode};
-use lansync::eventlog::store::{Note, Store};
+use lansync::eventlog::store::{Note, before::Store};
 use lansync::eventlog::{Certify, Draft, Event, Extensions, Genesis, Grant, Payload, Policy, Propose, Role};
 use lansync::git::Repository;
 use lansync::hlc::Hlc;
