@@ -17,11 +17,12 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lansync::eventlog::Lacking;
 use lansync::eventlog::rows::Base;
-use lansync::eventlog::store::{Opened, Span, Store};
+use lansync::eventlog::store::{Opened, Store};
 use lansync::hlc::Hlc;
 
-/// Events that are appended together when a log is imported: what a frame holds.
+/// Events that are appended together when a log is imported, where `LANSYNC_TOGETHER` does not say: what a frame holds.
 const TOGETHER: usize = 500;
 /// Events that are appended one by one.
 const ONE_BY_ONE: usize = 50_000;
@@ -31,12 +32,14 @@ const TIMES: usize = 30;
 fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|one| one == name);
-    let count = std::env::var("LANSYNC_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let number = |name, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
+    let (count, together) = (number("LANSYNC_EVENTS", 1_000_000), number("LANSYNC_TOGETHER", TOGETHER));
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let source = events::made(&dir, count);
     let log = dir.join(format!("log-{count}.redb"));
+    verify(&source);
     if wanted("import") || !log.exists() {
-        import(&source, &log, count);
+        import(&source, &log, count, together);
     }
     if wanted("open") {
         open(&log);
@@ -66,6 +69,12 @@ fn part(times: &mut [Duration], part: f64) -> Duration {
     times[((times.len() - 1) as f64 * part) as usize]
 }
 
+/// How long this thread ran on a core, which other programs on the machine do not lengthen.
+fn on_core() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
 /// Memory of this process that is in use now.
 fn resident() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -89,31 +98,50 @@ fn size(what: &str, path: &Path, bytes: u64) {
     figure(&format!("{what}, on disk"), format!("{blocks} ({:.3} of its events)", ratio(blocks)));
 }
 
+/// How fast events are decoded and their feeds' signatures verified, on one core.
+fn verify(source: &Path) {
+    let events = events::Reader::open(source).take(3_000);
+    let begun = on_core();
+    for event in &events {
+        lansync::eventlog::Event::decode(event.bytes()).expect("it was signed");
+    }
+    let each = (on_core() - begun) / events.len() as u32;
+    figure("decode and verify, by time on a core", format!("{:.0} events/s", 1.0 / each.as_secs_f64()));
+}
+
 /// Imports the whole log, as a sync would.
-fn import(source: &Path, log: &Path, count: usize) {
+fn import(source: &Path, log: &Path, count: usize, together: usize) {
     let _ = std::fs::remove_file(log);
     let mut events = events::Reader::open(source);
-    let store = Store::create(log, &events::project()).expect("it is made");
+    let mut store = Store::create(log, &events::project()).expect("it is made");
     let mut fold = fold::Fold::default();
-    let (mut bytes, mut written, mut rows) = (0, Duration::ZERO, 0);
+    let (mut bytes, mut written, mut worked, mut rows) = (0, Duration::ZERO, Duration::ZERO, 0);
     let mut last = Instant::now();
-    for done in (0..count).step_by(TOGETHER) {
-        let batch = events.take(TOGETHER.min(count - done));
+    for done in (0..count).step_by(together) {
+        let batch = events.take(together.min(count - done));
         bytes += batch.iter().map(|event| event.bytes().len() as u64).sum::<u64>();
         let layer = fold.layer(batch);
         rows += layer.rows().count();
-        let begun = Instant::now();
+        let (begun, core) = (Instant::now(), on_core());
         store.append(&layer).expect("it is written");
         written += begun.elapsed();
+        worked += on_core() - core;
         if last.elapsed() > Duration::from_secs(20) {
             eprintln!("{done} events imported in {:.0} s", written.as_secs_f64());
             last = Instant::now();
         }
     }
     figure("import, store only", format!("{:.0} events/s", count as f64 / written.as_secs_f64()));
+    figure("import, store only, by time on a core", format!("{:.0} events/s", count as f64 / worked.as_secs_f64()));
     figure("import, rows per event", format!("{:.2}", rows as f64 / count as f64));
     figure("import, memory at its end", resident());
     size("imported, still open", log, bytes);
+    if std::env::var_os("LANSYNC_COMPACT").is_some() {
+        let begun = Instant::now();
+        store.compact().expect("it is made smaller");
+        figure("imported, made smaller in", ms(begun.elapsed()));
+        size("imported, made smaller", log, bytes);
+    }
     let begun = Instant::now();
     store.close().expect("it closes");
     figure("imported, closed in", ms(begun.elapsed()));
@@ -184,7 +212,7 @@ fn range(log: &Path) {
         for time in 0..TIMES as u64 {
             let start = events::START + (50 + time * 23) * events::HOUR;
             let range = Hlc::new(start, 0)..Hlc::new(start + hours * events::HOUR, 0);
-            let begun = Instant::now();
+            let begun = on_core();
             count = 0;
             store
                 .in_time(range, |_| {
@@ -193,25 +221,28 @@ fn range(log: &Path) {
                 })
                 .expect("it is read");
             if count > 0 {
-                per_event.push(begun.elapsed() / count);
+                per_event.push((on_core() - begun) / count);
             }
         }
         if !per_event.is_empty() {
             figure(
                 &format!("range of {hours} h, {count} events"),
-                format!("{} ns/event", part(&mut per_event, 0.5).as_nanos()),
+                format!("{} ns/event on a core", part(&mut per_event, 0.5).as_nanos()),
             );
         }
     }
     let heads = store.heads().expect("it is read");
     let spans: Vec<_> = heads
         .iter()
-        .map(|(strand, (_, head))| Span { strand: *strand, from: head.seq.saturating_sub(9), to: head.seq })
+        .map(|(strand, (_, head))| Lacking { strand: *strand, from: head.seq.saturating_sub(9), to: head.seq })
         .collect();
-    let begun = Instant::now();
+    let begun = on_core();
     let read = store.read(&spans, usize::MAX).expect("it is read").len();
-    let each = begun.elapsed().as_nanos() / read as u128;
-    figure(&format!("what a peer lacks, {read} events of {} strands", spans.len()), format!("{each} ns/event"));
+    let each = (on_core() - begun).as_nanos() / read as u128;
+    figure(
+        &format!("what a peer lacks, {read} events of {} strands", spans.len()),
+        format!("{each} ns/event on a core"),
+    );
 }
 
 /// Times of appends, and of bare fsyncs between them.

@@ -173,7 +173,7 @@ impl Writer {
         let tip = self.commit();
         let branch = match &older {
             Some(older) => older.branch.clone(),
-            None => BranchName::new(&format!("fix/rounding-{}", self.written)).expect("a name"),
+            None => BranchName::new(format!("fix/rounding-{}", self.written)).expect("a name"),
         };
         let title = "Round amounts of money half to even".to_owned();
         let previous = older.map(|older| older.id);

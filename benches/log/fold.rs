@@ -39,7 +39,7 @@ impl Fold {
         let (seq, hlc) = (body.seq, body.hlc.bits());
         let place = Place { strand, seq };
         let about = self.say(rows, &event, place);
-        let row = EventRow { place, hlc, kind: body.kind.0, past: 101, flags: 3, about };
+        let row = EventRow { place, hlc, kind: body.kind.0, past: 101, flags: 3, about, sight: 0 };
         rows.put(Table::Events, event.id().0.to_vec(), postcard::to_stdvec(&row).expect("it encodes"));
         rows.put(Table::Strands, strand.to_be_bytes().to_vec(), join(&[&body.author.0, &event.id().0, &[7; 12]]));
         for id in &body.seen {

@@ -150,7 +150,10 @@ impl Event {
         if body.kind.name().is_some() && body.kind.uses_rights() != by_identity.is_some() {
             return Err(Malformed::Signature(BadSignature));
         }
-        Ok(Self { id: body.id(), body, payload, by_feed, by_identity, bytes })
+        // The body comes first, so it need not be encoded again for its id.
+        let after = codec::encode(&(by_feed, by_identity, body.payload_len)).len() + body.payload_len as usize;
+        let id = EventId(Context::Event.hash_whole(&bytes[..bytes.len() - after]));
+        Ok(Self { id, body, payload, by_feed, by_identity, bytes })
     }
 
     /// The feed's signature, and the identity's if its kind carries one.

@@ -162,7 +162,12 @@ fn layers(appends: &[Vec<Event>]) -> Vec<Layer> {
 /// How many appends the log holds, each whole, with the rows of that moment.
 fn held(store: &Store, appends: &[Vec<Event>]) -> usize {
     let mut found = Vec::new();
-    store.in_time(Hlc::default()..Hlc::from_bits(u64::MAX), |event| found.push(event) == ()).unwrap();
+    store
+        .in_time(Hlc::default()..Hlc::from_bits(u64::MAX), |event| {
+            found.push(event);
+            true
+        })
+        .unwrap();
     let (mut held, mut count) = (0, 0);
     while count < found.len() {
         count += appends[held].len();

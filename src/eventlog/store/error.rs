@@ -91,3 +91,12 @@ impl From<redb::CommitError> for StoreError {
         }
     }
 }
+
+impl From<redb::CompactionError> for StoreError {
+    fn from(error: redb::CompactionError) -> Self {
+        match error {
+            redb::CompactionError::Storage(error) => error.into(),
+            other => Self::Io(other.to_string()),
+        }
+    }
+}

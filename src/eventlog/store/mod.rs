@@ -72,6 +72,19 @@ impl Store {
         }
     }
 
+    /// Gives back to the file system what the file has in excess. That moves pages, so it takes seconds where much was
+    /// imported, and no base of this store may be held meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is lost.
+    pub fn compact(&mut self) -> Result<(), StoreError> {
+        let Some(Handle::ToWrite(db)) = &mut self.db else { return Ok(()) };
+        guarded(|| {
+            db.compact()?;
+            Ok(())
+        })
+    }
+
     /// Closes the file in order, so that the next open need not look at all of it. A dropped store does the same, and says
     /// nothing.
     ///

@@ -7,8 +7,6 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
-#[cfg(test)]
-use std::path::PathBuf;
 
 use redb::ReadableDatabase;
 
@@ -90,7 +88,7 @@ impl Store {
             if empty {
                 fill(&db, project)?;
             }
-            Ok(Self { db: Some(Handle::ToWrite(db)), path: PathBuf::new(), project: *project })
+            Ok(Self { db: Some(Handle::ToWrite(db)), path: std::path::PathBuf::new(), project: *project })
         })
     }
 }

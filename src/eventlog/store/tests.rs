@@ -150,7 +150,12 @@ fn a_range_of_time_reads_only_that() {
     store.append(&Fold::default().layer(&chain(&feed(1), 20, 100, 10))).unwrap();
     let range = || Hlc::new(120, 0)..Hlc::new(150, 0);
     let mut seqs = Vec::new();
-    store.in_time(range(), |event| seqs.push(event.body().seq) == ()).unwrap();
+    store
+        .in_time(range(), |event| {
+            seqs.push(event.body().seq);
+            true
+        })
+        .unwrap();
     assert_eq!(seqs, [2, 3, 4]);
     seqs.clear();
     store
@@ -180,7 +185,10 @@ fn rows_are_those_of_the_moment() {
     let now = store.base().unwrap();
     let keys = |base: &StoreBase, from: &[u8]| {
         let mut keys = Vec::new();
-        base.scan(Table::Said, from, &mut |key, _| keys.push(key[0]) == ());
+        base.scan(Table::Said, from, &mut |key, _| {
+            keys.push(key[0]);
+            true
+        });
         keys
     };
     let keys_back = |base: &StoreBase, to: &[u8]| {
@@ -438,9 +446,10 @@ fn sample() -> Vec<Event> {
     let approve = Approve { revision, commit: tip, onto: vec![lid], message, extensions: none() };
     let approval = say(0, &[revision, founding], Payload::Approve(approve));
     let (heads, approvals) = (vec![lid], vec![approval]);
-    let revision = Some(revision);
-    let land = Land { branch: main.clone(), heads, revision, tip, approvals, new: tip, rules: 1, extensions: none() };
-    say(0, &[revision.unwrap(), approval, founding], Payload::Land(land));
+    let landed = Some(revision);
+    let land =
+        Land { branch: main.clone(), heads, revision: landed, tip, approvals, new: tip, rules: 1, extensions: none() };
+    say(0, &[revision, approval, founding], Payload::Land(land));
     let other = say(1, &[], propose("Another", None));
     say(1, &[other], Payload::Withdraw(Withdraw { revision: other, extensions: none() }));
     say(0, &[], Payload::Unknown(Kind(0o7770), b"from later".to_vec()));
