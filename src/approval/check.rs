@@ -97,7 +97,7 @@ fn place(state: &State, event: &Event) -> Result<At, Rejected> {
     let Some(prev) = &body.prev else {
         return Ok(if known { At::Forks(None) } else { At::Begins });
     };
-    let row = state.row(prev).ok_or(if known { Rejected::MissingPast(*prev) } else { Rejected::Gap })?;
+    let row = state.row(prev).ok_or(Rejected::Gap)?;
     let strand = strands.get(row.place.strand);
     if strand.feed != body.author || row.place.seq + 1 != body.seq {
         return Err(Rejected::Gap);

@@ -7,6 +7,8 @@
 mod enter;
 mod stand;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::stored::{decode, encode};
@@ -258,33 +260,32 @@ impl State {
         out
     }
 
-    /// Commits of the heads, and of landings still to be recomputed, those to `without` left aside: with their objects
-    /// all below can be recomputed.
-    pub fn newest(&self, without: &std::collections::BTreeSet<ObjectId>) -> Vec<ObjectId> {
-        let mut commits = std::collections::BTreeSet::new();
-        for lid in self.heads.iter().flatten() {
-            commits.extend(self.landing_row(lid).and_then(|row| self.content(&row)).map(|content| content.new));
-        }
-        let mut waiting: Vec<(Lid, LandingContent)> = Vec::new();
-        self.each_unsettled(|lid, row, content| {
-            if row.is_ok() {
-                waiting.push((lid, content.clone()));
-            }
-            true
+    /// Commits of the heads, and of the last landings still to be recomputed, as far as none of these is on another, those to
+    /// `without` left aside: with their objects all below can be recomputed.
+    pub fn newest(&self, without: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        let mut lids: Vec<Lid> = self.heads.iter().flatten().copied().collect();
+        let heads = lids.len();
+        self.rows.scan_back(Table::Unsettled, &[], |key, _| {
+            lids.extend(key[8..].try_into().ok().map(Lid));
+            lids.len() < heads + crate::limits::UNSETTLED
         });
-        let below: std::collections::BTreeSet<Lid> = waiting
-            .iter()
-            .filter(|(_, content)| !without.contains(&content.new))
-            .flat_map(|(_, c)| c.heads.clone())
-            .collect();
-        commits.extend(waiting.iter().filter(|(lid, _)| !below.contains(lid)).map(|(_, content)| content.new));
-        commits.retain(|commit| !without.contains(commit));
-        commits.into_iter().collect()
+        let content = |lid: &Lid| Some((*lid, self.content(&self.landing_row(lid)?)?));
+        let mut known: Vec<(Lid, LandingContent)> = lids.iter().filter_map(content).collect();
+        known.retain(|(_, content)| !without.contains(&content.new));
+        // What is below one of them comes with it.
+        let mut below: BTreeSet<Lid> = known.iter().flat_map(|(_, content)| content.heads.clone()).collect();
+        for head in self.heads.iter().flatten() {
+            if known.iter().any(|(above, _)| above != head && self.is_below(head, above)) {
+                below.insert(*head);
+            }
+        }
+        let tops = known.into_iter().filter(|(lid, _)| !below.contains(lid)).map(|(_, content)| content.new);
+        tops.collect::<BTreeSet<ObjectId>>().into_iter().collect()
     }
 
     /// Of several heads of a branch the two with the smallest ids: what any member's node may join.
     pub fn joinable(&self) -> Vec<Landable> {
-        let join = |(heads, (branch, _)): (&std::collections::BTreeSet<Lid>, &(BranchName, ObjectId))| {
+        let join = |(heads, (branch, _)): (&BTreeSet<Lid>, &(BranchName, ObjectId))| {
             let two: Vec<Lid> = heads.iter().take(2).copied().collect();
             let commits: Vec<ObjectId> = two.iter().filter_map(|lid| Some(self.landing(lid)?.content.new)).collect();
             let tip = *commits.first().filter(|_| commits.len() == 2)?;

@@ -86,7 +86,14 @@ impl State {
     pub fn everybody(&self) -> Vec<Member> {
         let mut peers = self.peers_by_member();
         let mut of = |id: &MemberId| peers.remove(id).unwrap_or_default().into_iter().collect();
-        self.authority.ever().filter_map(|id| self.describe_member(id, of(id))).collect()
+        let all = self.authority.ever().filter_map(|id| self.describe_member(id, of(id)));
+        all.filter(|member| member.role.is_some() || self.was_removed(&member.id)).collect()
+    }
+
+    /// Does a revocation that counts take this member's rights?
+    pub fn was_removed(&self, id: &MemberId) -> bool {
+        let target = Target::Member(*id);
+        self.role(id).is_none() && self.authority.revocations().iter().any(|(_, targets)| targets.contains(&target))
     }
 
     /// All members.

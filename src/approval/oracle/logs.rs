@@ -485,7 +485,10 @@ impl Writers {
         };
         let heads = heads.unwrap_or(any);
         let approvals = fitting.iter().map(|x| self.id(*x)).collect();
-        let rules = if self.rng.chance(92) { 1 } else { 2 };
+        // Mostly those that hold as far as the writer knows.
+        let raised = self.of_kind(known, |payload| matches!(payload, Payload::Policy(said) if said.rules > 1));
+        let held = if raised.is_empty() { 1 } else { 2 };
+        let rules = if self.rng.chance(92) { held } else { 3 - held };
         let heads = heads.into_iter().take(4).collect();
         Some(Payload::Land(self.world.land(name, heads, Some(said.revision), said.commit, approvals, rules)))
     }

@@ -112,7 +112,7 @@ fn judged(log: &Log, mut oracle: Oracle) -> (Verdict, Vec<EventId>) {
 }
 
 /// As many seeds of each style as may be needed until a fault shows.
-const BOUND: u64 = 150;
+const BOUND: u64 = 600;
 
 #[test]
 fn each_fault_shows_in_some_log() {

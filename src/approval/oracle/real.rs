@@ -1,6 +1,7 @@
 //! The state itself, as a fold that is held against the oracle.
 
 use super::compare::{Fold, compare_all, seeds};
+use super::logs::Style;
 use super::verdict::Verdict;
 use crate::approval::State;
 use crate::eventlog::Event;
@@ -81,13 +82,32 @@ impl Fold for Real {
     }
 }
 
-/// Event by event, in several orders, written to rows and opened again in between: the state says what the oracle says.
-#[test]
-fn the_state_agrees_with_the_oracle() {
-    compare_all(seeds(), |log| Real {
+fn agree(style: Style) {
+    compare_all(&[style], seeds(), |log| Real {
         state: State::new(log.project),
         events: Vec::new(),
         reopens: 9,
         memory: crate::eventlog::rows::Memory::default(),
     });
+}
+
+/// Event by event, in several orders, written to rows and opened again in between, the state says what the oracle says.
+macro_rules! agree {
+    ($($name:ident $style:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                agree(Style::$style);
+            }
+        )+
+    };
+}
+
+agree! {
+    on_rights Rights,
+    on_machines Machines,
+    on_landings Landings,
+    on_forks Forks,
+    on_heists Heists,
+    on_duels Duels,
 }
