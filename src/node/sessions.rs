@@ -102,7 +102,11 @@ impl Core {
             return refused(CloseCode::NotAMember, "it is not a member");
         }
         if peer == self.me {
-            return refused(CloseCode::Duplicate, "it has this clone's key");
+            if self.is_copy(&connection) {
+                refused(CloseCode::Duplicate, super::copies::HAS_OUR_KEY);
+                return self.met_copy();
+            }
+            return refused(CloseCode::Duplicate, "it is this clone itself");
         }
         if let Some(old) = self.sessions.get(&peer) {
             // Only two that dial each other at once choose. Later a new one says that the peer has lost the old one:
