@@ -7,8 +7,10 @@ use std::collections::VecDeque;
 
 use super::core::Core;
 use crate::api::Refusal;
+use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::quic::Connection;
+use crate::sync::Input;
 
 /// What the one who is dialled says to a copy of itself.
 pub(super) const HAS_OUR_KEY: &str = "it has this clone's key";
@@ -56,7 +58,12 @@ impl Core {
     }
 
     /// Two events of one number are known of a feed: its key was used twice.
-    pub(super) fn forked(&mut self, feed: &PeerId) {
+    pub(super) fn forked(&mut self, now: Millis, feed: &PeerId) {
+        // A neighbour that was taken to hold our branch, and more, may hold the other.
+        let past_fork = self.state.past_fork(feed);
+        for peer in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.sync.handle(now, Input::Lacks { peer, from: past_fork.clone() });
+        }
         let who = self.peer_name(feed);
         let text = if *feed == self.me {
             self.leave_key();

@@ -246,12 +246,13 @@ impl Core {
         match self.state.answer_chain(samples) {
             ChainAnswer::Same => {}
             ChainAnswer::Samples(samples) => self.say(now, peer, Message::Chain(samples).encode(), false),
-            ChainAnswer::Parts(event, samples) => {
-                // Only what is on disk is told.
-                if !self.pending.has(&event.id()) {
-                    self.say(now, peer, Message::Events(vec![event.bytes().to_vec()]).encode(), false);
-                    self.say(now, peer, Message::Chain(samples).encode(), false);
+            ChainAnswer::Parts { strand, from, around } => {
+                // Found: what is said of it after this can tell nothing more.
+                if let Some(session) = self.sessions.get_mut(&peer) {
+                    session.chains.insert(feed, CHAIN_TURNS);
                 }
+                self.say(now, peer, Message::Chain(around).encode(), false);
+                self.sync.handle(now, Input::Lacks { peer, from: vec![(strand, from)] });
             }
         }
     }
