@@ -138,6 +138,16 @@ pub enum Request {
         /// The role to grant: `contributor` where absent.
         role: Option<String>,
     },
+    /// Make a ticket for a further machine of one's own. `Done` of a [`LinkTicket`].
+    Link {
+        /// Seconds until it expires.
+        expires: u64,
+    },
+    /// Take a machine of one's own off. `Done` of an [`UnlinkDone`].
+    Unlink {
+        /// Its name, or the start of its id or of the id of a clone on it.
+        machine: String,
+    },
     /// Make a ticket. `Done` of an [`Invite`].
     Invite {
         /// The role it grants: `contributor` where absent.
@@ -658,10 +668,26 @@ pub struct Member {
     pub state: String,
     /// Words to compare; always null here for one who asks, as the words are to be heard, not read.
     pub words: Option<[String; 2]>,
-    /// Their machines.
+    /// Their clones.
     pub peers: Vec<MemberPeer>,
+    /// Their machines.
+    #[serde(default)]
+    pub machines: Vec<Machine>,
     /// It is me.
     pub me: bool,
+}
+
+/// One machine of a member: one identity key, with all clones on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its identity key.
+    pub identity: String,
+    /// What it is called; empty for a member's first machine, which nobody named.
+    pub name: String,
+    /// It is the one that answers.
+    pub this: bool,
+    /// How many clones are on it.
+    pub clones: u64,
 }
 
 /// One clone of a member.
@@ -695,6 +721,30 @@ pub struct Invite {
     pub expires_at: String,
     /// How often.
     pub uses: u32,
+}
+
+/// Answer to `Link`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkTicket {
+    /// The ticket.
+    pub ticket: String,
+    /// Whose further machine it is for.
+    pub member: String,
+    /// Until when.
+    pub expires_at: String,
+}
+
+/// Answer to `Unlink`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnlinkDone {
+    /// The machine's identity key.
+    pub machine: String,
+    /// What it is called.
+    pub name: String,
+    /// How many clones were on it.
+    pub clones: u64,
+    /// Members of whom no clone is here now: they hear of it later.
+    pub unaware: Vec<String>,
 }
 
 /// `whoami --json`.

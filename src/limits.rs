@@ -131,6 +131,8 @@ pub const ADDRESSES: usize = 16;
 
 /// Asks to join that wait at once: a maintainer can compare words with this many people.
 pub const ASKS_PENDING: usize = 8;
+/// Tickets for further machines that are good at once: each is used once and soon; of more the oldest goes.
+pub const LINK_TICKETS: usize = 8;
 /// Asks to join taken in a minute, from all addresses together: with 22 bits of words, a machine in the
 /// middle that tries without pause needs half a year for an even chance of fooling one human once.
 pub const ASKS_PER_MINUTE: usize = 6;

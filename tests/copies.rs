@@ -8,9 +8,10 @@ mod common;
 mod refusals;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::netns::Host;
 use common::{LONG, lan_or_skip, wait_for};
 use refusals::{Person, clone_with_words};
 use serde_json::Value;
@@ -256,4 +257,143 @@ fn a_restored_backup_opens_a_new_feed_by_itself() {
     all_equal(&[(&ana, &repo), (&bo, &clone)]);
     assert_eq!(feeds_are_whole(&bo, &clone), 4);
     assert_eq!(feeds_are_whole(&ana, &repo), 4);
+}
+
+/// A cloned disk: home and repository of `of`, on a machine of its own, where path and inode are what they were. Here
+/// both have a place of their own, so what is noted of it is made to fit.
+fn cloned_disk<'a>(host: &'a Host<'a>, of: &Person<'_>, repo: &Path) -> (Person<'a>, PathBuf) {
+    let twin = Person::new(host, "ana");
+    copy(&of.home(), &twin.home());
+    let dir = twin.dir.join(repo.file_name().expect("a name"));
+    copy(repo, &dir);
+    // It shares nothing by itself: what was listed lies on the first machine.
+    for list in refusals::tree(&twin.home()).into_keys().filter(|path| path.ends_with("registry")) {
+        std::fs::remove_file(list).expect("removed");
+    }
+    let place = dir.join(".git/lansync");
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&place).expect("it is there"));
+    let noted = |path: &PathBuf| {
+        path.parent().is_some_and(|parent| parent.ends_with("feeds")) || path.ends_with("lansync/place.json")
+    };
+    let notes: Vec<PathBuf> = [&twin.home(), &dir].iter().flat_map(|top| refusals::tree(top).into_keys()).collect();
+    for path in notes.into_iter().filter(noted) {
+        let mut note: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+        note["path"] = place.canonicalize().expect("it is there").display().to_string().into();
+        note["inode"] = inode.into();
+        std::fs::write(&path, serde_json::to_vec(&note).expect("JSON")).expect("a file");
+    }
+    (twin, dir)
+}
+
+#[track_caller]
+fn reads_of_the_copied_key(who: &Person<'_>, dir: &Path) {
+    wait_for("the copied key is a problem", LONG, || {
+        let problems = who.status(dir)["problems"].as_array().expect("a list").clone();
+        problems
+            .iter()
+            .any(|problem| problem["code"] == "copied-key" && problem["hint"] == "lansync down && lansync up")
+    });
+}
+
+#[track_caller]
+fn starts_anew(who: &Person<'_>, dir: &Path, old: &str) -> String {
+    who.down();
+    let up = who.up(dir);
+    assert!(up["warnings"].to_string().contains("got a key of its own"), "{up}");
+    let fresh = peer(who, dir);
+    assert_ne!(fresh, old);
+    fresh
+}
+
+#[test]
+fn a_cloned_disk_that_wrote_apart_is_frozen_and_both_go_on_with_keys_of_their_own() {
+    let Some(lan) = lan_or_skip() else { return };
+    let hosts = ["ana", "twin", "bo"].map(|name| lan.host(name));
+    let (ana, bo) = (Person::new(&hosts[0], "ana"), Person::new(&hosts[2], "bo"));
+    let repo = ana.repo("payroll");
+    ana.up(&repo);
+    let clone = clone_with_words(&bo, "payroll", "payroll", &ana, &repo, &["--role", "maintainer"]);
+    let old = peer(&ana, &repo);
+    wait_for("bo is in", LONG, || ana.status(&repo)["log"] == bo.status(&clone)["log"]);
+    ana.down();
+    let (twin, theirs) = cloned_disk(&hosts[1], &ana, &repo);
+
+    // Apart: first one writes and is gone, then the other. On the first one's work Bo has built.
+    ana.up(&repo);
+    let built_on = offer(&ana, &repo, "built-on");
+    bo.proposal(&clone, "ana/built-on");
+    bo.lansync(&clone, &["show", "ana/built-on"]).ok();
+    let approved = bo.lansync(&clone, &["approve", "ana/built-on", "--json"]).ok().json();
+    assert_eq!(approved["landed"], built_on.as_str(), "{approved}");
+    wait_for("ana has it", LONG, || ana.status(&repo)["log"] == bo.status(&clone)["log"]);
+    ana.down();
+    bo.down();
+    let up = twin.up(&theirs);
+    assert_eq!(up["warnings"].as_array().map(Vec::len), Some(0), "nothing can be seen yet: {up}");
+    assert_eq!(peer(&twin, &theirs), old);
+    offer(&twin, &theirs, "apart");
+    twin.proposal(&theirs, "ana/apart");
+
+    // They meet at Bo's.
+    bo.up(&clone);
+    reads_of_the_copied_key(&twin, &theirs);
+    twin.lansync(&theirs, &["invite", "--json"]).refused(&["copied-key"]);
+    let second = starts_anew(&twin, &theirs, &old);
+    let offered = twin.proposal(&theirs, "ana/apart");
+    assert_eq!(bo.proposal(&clone, "ana/apart")["tip"], offered["tip"], "its branch is offered again");
+    ana.up(&repo);
+    reads_of_the_copied_key(&ana, &repo);
+    let first = starts_anew(&ana, &repo, &old);
+    assert_ne!(first, second);
+    let all: [(&Person<'_>, &Path); 3] = [(&ana, &repo), (&twin, &theirs), (&bo, &clone)];
+    all_equal(&all);
+    for (who, dir) in all {
+        // What Bo had built on stands.
+        wait_for("the landing stands", LONG, || who.status(dir)["branches"][0]["tip"] == built_on.as_str());
+        who.proposal(dir, "ana/apart");
+        // Both events of one number are kept.
+        let mut seqs: Vec<u64> = who
+            .log(dir, &[])
+            .iter()
+            .filter(|event| event["author"] == old.as_str())
+            .filter_map(|event| event["seq"].as_u64())
+            .collect();
+        seqs.sort_unstable();
+        assert!(seqs.windows(2).any(|pair| pair[0] == pair[1]), "{seqs:?}");
+    }
+    // And both write.
+    offer(&ana, &repo, "after-one");
+    offer(&twin, &theirs, "after-two");
+    bo.proposal(&clone, "ana/after-one");
+    bo.proposal(&clone, "ana/after-two");
+    all_equal(&all);
+}
+
+#[test]
+fn two_clones_with_one_key_that_meet_say_so_and_write_no_more_until_each_has_its_own() {
+    let Some(lan) = lan_or_skip() else { return };
+    let hosts = ["ana", "twin"].map(|name| lan.host(name));
+    let ana = Person::new(&hosts[0], "ana");
+    let repo = ana.repo("payroll");
+    ana.up(&repo);
+    let old = peer(&ana, &repo);
+    ana.down();
+    let (twin, theirs) = cloned_disk(&hosts[1], &ana, &repo);
+    ana.up(&repo);
+    twin.up(&theirs);
+    for (who, dir) in [(&ana, &repo), (&twin, &theirs)] {
+        reads_of_the_copied_key(who, dir);
+        who.lansync(dir, &["invite", "--json"]).refused(&["copied-key"]);
+    }
+    let first = starts_anew(&ana, &repo, &old);
+    let second = starts_anew(&twin, &theirs, &old);
+    assert_ne!(first, second);
+    offer(&ana, &repo, "one");
+    offer(&twin, &theirs, "two");
+    for (who, dir) in [(&ana, &repo), (&twin, &theirs)] {
+        who.proposal(dir, "ana/one");
+        who.proposal(dir, "ana/two");
+    }
+    all_equal(&[(&ana, &repo), (&twin, &theirs)]);
+    feeds_are_whole(&ana, &repo);
 }

@@ -1,14 +1,14 @@
 //! Comparing a feed with a neighbour's: where it stands on ours, and where two of them part.
 //!
 //! Frontiers carry the start of each head's id. One that is on none of our chains shows a fork; the first number at
-//! which the chains differ is found by telling each other samples, 64 at a time, and both events there are exchanged.
+//! which the chains differ is found by telling each other samples, 64 at a time; from there on each sends its own chain, in
+//! causal order as everything else.
 
 use super::State;
 use crate::eventlog::rows::Place;
-use crate::eventlog::{Event, FrontierEntry, short};
+use crate::eventlog::{FrontierEntry, short};
 use crate::id::PeerId;
 use crate::limits;
-use std::sync::Arc;
 
 /// What to answer to samples of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +17,15 @@ pub enum ChainAnswer {
     Same,
     /// Tell these samples of ours.
     Samples(Vec<FrontierEntry>),
-    /// The chains part here: send this event of ours, and tell the samples so that theirs comes too.
-    Parts(Arc<Event>, Vec<FrontierEntry>),
+    /// The chains part: from this number on theirs is not this strand of ours. Tell the samples, so that they see it too.
+    Parts {
+        /// Our strand.
+        strand: u32,
+        /// The first number at which the chains differ.
+        from: u64,
+        /// Of ours, there.
+        around: Vec<FrontierEntry>,
+    },
 }
 
 impl State {
@@ -46,6 +53,17 @@ impl State {
             }
         }
         (found, parted)
+    }
+
+    /// Strands of a forked feed that begin before the fork, each with the number of the fork. Whoever was taken to go
+    /// further than ours on one of them may hold another branch.
+    pub fn past_fork(&self, feed: &PeerId) -> Vec<(u32, u64)> {
+        let Some(doubled) = self.forked_at(feed) else { return Vec::new() };
+        let strands = self.authority.strands.of_feed(feed).iter();
+        strands
+            .filter(|strand| self.authority.strands.get(**strand).from < doubled)
+            .map(|strand| (*strand, doubled))
+            .collect()
     }
 
     fn with_ancestors(&self, place: Place, found: &mut Vec<(u32, u64)>) {
@@ -108,10 +126,8 @@ impl State {
             return ChainAnswer::Same;
         }
         if low == differs.seq {
-            let event = self.authority.strands.on(strand, low).and_then(|place| self.event_at(place));
-            let from = low.saturating_sub(1);
-            let around = self.samples_between(&feed, strand, from, low);
-            return event.map_or(ChainAnswer::Same, |event| ChainAnswer::Parts(event, around));
+            let around = self.samples_between(&feed, strand, low.saturating_sub(1), low);
+            return ChainAnswer::Parts { strand, from: low, around };
         }
         ChainAnswer::Samples(self.samples_between(&feed, strand, low.saturating_sub(1), high))
     }

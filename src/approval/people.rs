@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::State;
 use super::authority::Strand;
-use crate::eventlog::{Head, Lacking, Role, Target};
+use crate::eventlog::{Head, Lacking, Payload, Role, Target};
 use crate::hlc::Hlc;
 use crate::id::{EventId, IdentityId, MemberId, PeerId};
 
@@ -134,6 +134,20 @@ impl State {
     /// Identities that count now, with whose they are.
     pub fn identities(&self) -> BTreeMap<IdentityId, MemberId> {
         self.authority.now().members(&self.authority).identities.clone()
+    }
+
+    /// The machines of a member that count now, each with the name that its link gave it: none has a granted one.
+    pub fn machines(&self, member: &MemberId) -> Vec<(IdentityId, String)> {
+        let name = |identity: &IdentityId| {
+            let given = self.authority.given(identity).filter_map(|id| self.event(id));
+            let named = given.filter_map(|event| match event.payload() {
+                Payload::Link(link) => Some((event.body().hlc, link.name.clone())),
+                _ => None,
+            });
+            named.max().map(|(_, name)| name).unwrap_or_default()
+        };
+        let own = self.identities().into_iter().filter(|(_, owner)| owner == member);
+        own.map(|(identity, _)| (identity, name(&identity))).collect()
     }
 
     /// The member to whom an identity ever belonged.

@@ -171,12 +171,12 @@ impl State {
         found
     }
 
-    /// Is this commit somebody's revision?
+    /// Is this commit somebody's revision? What a fork has voided is none: it may be offered again.
     pub fn is_revision(&self, commit: &ObjectId) -> bool {
         let mut found = false;
-        self.rows.scan_prefix(Table::Tips, commit.as_bytes(), |_, _| {
-            found = true;
-            false
+        self.rows.scan_prefix(Table::Tips, commit.as_bytes(), |key, _| {
+            found = tip_place(key).is_none_or(|place| self.authority.counts(place));
+            !found
         });
         found
     }
@@ -242,4 +242,11 @@ fn said_key(number: u32, tag: Tag, hlc: u64, strand: u32) -> Vec<u8> {
 
 fn tip_key(tip: &ObjectId, place: Place) -> Vec<u8> {
     [tip.as_bytes(), &place.strand.to_be_bytes(), &place.seq.to_be_bytes()].concat()
+}
+
+/// The place at the end of a tip's key.
+fn tip_place(key: &[u8]) -> Option<Place> {
+    let (rest, seq) = key.split_last_chunk()?;
+    let (_, strand) = rest.split_last_chunk()?;
+    Some(Place { strand: u32::from_be_bytes(*strand), seq: u64::from_be_bytes(*seq) })
 }

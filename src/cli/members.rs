@@ -4,17 +4,20 @@ use jiff::Timestamp;
 
 use super::context::{Context, typed};
 use super::error::Failure;
+use super::machines::{self, Link, Unlink};
 use super::times;
 use super::ui::{columns, safe};
 use super::words::{ago, count};
 use crate::api::{AcceptDone, Member, Request};
 
-/// List the members, and let people in
+/// List the members, let people in, and link machines of your own
 ///
 /// Examples:
 ///   lansync members
 ///   lansync members accept maple river
 ///   lansync members accept maple-river --role reader
+///   lansync members link
+///   lansync members unlink laptop
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, disable_help_subcommand = true)]
 pub(super) struct Members {
@@ -25,6 +28,8 @@ pub(super) struct Members {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     Accept(Accept),
+    Link(Link),
+    Unlink(Unlink),
 }
 
 /// Let someone in who asks to join
@@ -51,6 +56,8 @@ struct Accept {
 pub(super) async fn run(context: &Context, members: Members) -> Result<(), Failure> {
     match members.action {
         Some(Action::Accept(accept)) => run_accept(context, accept).await,
+        Some(Action::Link(link)) => machines::link(context, link).await,
+        Some(Action::Unlink(unlink)) => machines::unlink(context, unlink).await,
         None => {
             let value = context.read_value(Request::Members).await?;
             context.print(value, |members: Vec<Member>| lines(&members, times::now().timestamp()))
@@ -116,6 +123,12 @@ async fn asking(context: &Context) -> Result<Vec<String>, Failure> {
 }
 
 fn lines(members: &[Member], now: Timestamp) -> Vec<String> {
+    let mut lines = rows(members, now);
+    lines.extend(machines::lines(members));
+    lines
+}
+
+fn rows(members: &[Member], now: Timestamp) -> Vec<String> {
     let rows: Vec<Vec<String>> = members
         .iter()
         .map(|member| {

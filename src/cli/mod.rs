@@ -17,6 +17,7 @@ mod invite;
 mod joining;
 mod list;
 mod log;
+mod machines;
 mod members;
 mod peers;
 mod platform;

@@ -44,6 +44,7 @@ pub(super) fn member(handle: &str, state: &str) -> api::Member {
         state: state.to_owned(),
         words: None,
         peers: vec![],
+        machines: vec![],
         me: false,
     }
 }

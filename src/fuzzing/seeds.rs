@@ -81,6 +81,7 @@ fn joining() -> Vec<Seed> {
         secret: [4; 32],
         addrs: vec!["10.0.0.1:7483".to_owned(), "[fe80::1%eth0]:7483".to_owned(), "ana.local:7484".to_owned()],
         name: "payroll".to_owned(),
+        link: None,
     };
     let (id, signature) = (identity.identity(), ticket.redeem(&BO, &identity.identity(), &[7; 32]));
     let (handle, name) = ("bo".to_owned(), "Bo".to_owned());

@@ -11,7 +11,7 @@ use crate::approval::{Proposal, ProposalState};
 use crate::discovery::Place;
 use crate::eventlog::{Extensions, Invite, Payload, Reject, Withdraw};
 use crate::hlc::Millis;
-use crate::id::{BranchName, EventId, ObjectId};
+use crate::id::{BranchName, EventId, MemberId, ObjectId};
 use crate::keys::Secret;
 use crate::sync::Ticket;
 
@@ -46,7 +46,7 @@ impl Connecting {
     }
 }
 
-fn done<T: serde::Serialize>(value: &T) -> Result<Vec<Reply>, Refusal> {
+pub(super) fn done<T: serde::Serialize>(value: &T) -> Result<Vec<Reply>, Refusal> {
     let value = serde_json::to_value(value).map_err(|error| Refusal::plain("failed", error.to_string()))?;
     Ok(vec![Reply::Done { value }])
 }
@@ -74,6 +74,8 @@ impl Core {
                 self.accept(now, words, handle.as_deref(), role.as_deref(), reply);
             }
             Request::Invite { role, expires, uses } => self.invite(now, role.as_deref(), expires, uses, reply),
+            Request::Link { expires } => self.link(now, expires, reply),
+            Request::Unlink { machine } => self.unlink(now, &machine, reply),
             Request::Connect { addr } => self.connect(&addr, reply),
             reading => self.read(reading, reply),
         }
@@ -339,21 +341,27 @@ impl Core {
         let key = Secret::from_seed(secret).public();
         let invite = Invite { key, role, expires: expires_at, uses, extensions: Extensions::default() };
         let ids = self.write(now, |writer| writer.add(Payload::Invite(invite), Vec::new()).map(drop))?;
-        let own_addrs = crate::discovery::local_addrs(self.endpoint.local_port());
-        let ticket = Ticket {
-            project: self.state.project(),
-            invite: ids[0],
-            inviter: self.me,
-            secret,
-            addrs: own_addrs.iter().take(4).map(ToString::to_string).collect(),
-            name: self.state.genesis().map_or_else(String::new, |(_, genesis)| genesis.name.clone()),
-        };
+        let ticket = self.ticket(ids[0], secret, None);
         Ok(InviteDone {
             ticket: ticket.to_text(),
             role: role.name().to_owned(),
             expires_at: clock::rfc3339(expires_at),
             uses,
         })
+    }
+
+    /// A ticket that leads here.
+    pub(super) fn ticket(&self, invite: EventId, secret: [u8; 32], link: Option<MemberId>) -> Ticket {
+        let own_addrs = crate::discovery::local_addrs(self.endpoint.local_port());
+        Ticket {
+            project: self.state.project(),
+            invite,
+            inviter: self.me,
+            secret,
+            addrs: own_addrs.iter().take(4).map(ToString::to_string).collect(),
+            name: self.state.genesis().map_or_else(String::new, |(_, genesis)| genesis.name.clone()),
+            link,
+        }
     }
 
     fn connect(&mut self, addr: &str, reply: Answer) {

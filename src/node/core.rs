@@ -90,6 +90,9 @@ pub(super) struct Core {
     /// How many streams serve objects, by peer.
     pub(super) serving: BTreeMap<PeerId, usize>,
     pub(super) asks: Asks,
+    pub(super) copies: super::copies::Copies,
+    /// Tickets for further machines of one's own.
+    pub(super) link_tickets: super::machines::LinkTickets,
     /// Another project here has this history: what to tell as long as nobody else is in this one.
     pub(super) same_history: Option<crate::api::Refusal>,
     /// `connect` commands that wait for a session.
@@ -101,7 +104,9 @@ impl Core {
     /// Called once, before the first drive.
     pub(super) fn begin(&mut self) {
         let last_seq = self.state.feed_head(&self.me).map(|head| head.seq);
-        if let Err(error) = super::place::settle(&self.repo.lansync_dir(), &self.feeds, &self.me, last_seq) {
+        if self.copied_key().is_none()
+            && let Err(error) = super::place::settle(&self.repo.lansync_dir(), &self.feeds, &self.me, last_seq)
+        {
             tracing::warn!(%error, "the place of this clone could not be noted");
         }
         let repo = self.repo.clone();

@@ -52,6 +52,12 @@ impl Core {
     /// A peer of this project is at these addresses.
     pub(super) fn seen(&mut self, peer: PeerId, addrs: Vec<SocketAddr>) {
         if peer == self.me {
+            // Announced from elsewhere it is a copy, or somebody's mistake: keys tell, an announcement does not.
+            let own = discovery::local_addrs(self.endpoint.local_port());
+            let elsewhere = !addrs.iter().any(|addr| own.contains(addr) || addr.ip().is_loopback());
+            if elsewhere && self.copied_key().is_none() {
+                self.dial(Some(peer), addrs);
+            }
             return;
         }
         let known = self.known.entry(peer).or_default();
@@ -123,6 +129,10 @@ impl Core {
         tokio::spawn(async move {
             let met = async {
                 let connection = endpoint.dial(&feed, peer, &name, &addrs).await.map_err(|e| e.to_string())?;
+                let own_key = connection.peer() == feed.peer();
+                if own_key {
+                    let _ = wake.send(Wake::OwnKey(super::copies::secret_of(&connection))).await;
+                }
                 let greeting = async {
                     let (mut send, mut recv) = connection.open_bi().await.map_err(|e| e.to_string())?;
                     send.write_frame(&hello).await.map_err(|e| e.to_string())?;
@@ -133,7 +143,13 @@ impl Core {
                 let greeting = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, greeting).await;
                 let (first, send, recv) = match greeting {
                     Ok(Ok(greeting)) => greeting,
-                    Ok(Err(why)) => return Err(connection.close_reason().map_or(why, |closed| closed.why)),
+                    Ok(Err(why)) => {
+                        let why = connection.close_reason().map_or(why, |closed| closed.why);
+                        if own_key && why == super::copies::HAS_OUR_KEY {
+                            let _ = wake.send(Wake::MetCopy).await;
+                        }
+                        return Err(why);
+                    }
                     Err(_) => return Err("it did not answer the hello in time".to_owned()),
                 };
                 Ok(Arrival { connection, first, send, recv })

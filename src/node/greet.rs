@@ -64,13 +64,15 @@ pub(super) enum AskStep {
 
 /// A ticket redeemed.
 pub(super) struct Redeem {
-    asker: PeerId,
-    exporter: [u8; 32],
-    identity: IdentityId,
+    pub(super) asker: PeerId,
+    pub(super) exporter: [u8; 32],
+    pub(super) identity: IdentityId,
     handle: String,
-    name: String,
-    invite: EventId,
-    signature: keys::Signature,
+    pub(super) name: String,
+    pub(super) invite: EventId,
+    pub(super) signature: keys::Signature,
+    /// It is for a further machine of this member: the proof that the machine wants it.
+    pub(super) link: Option<keys::Signature>,
 }
 
 /// How to greet.
@@ -125,10 +127,15 @@ impl Core {
         self.asks.expire(now);
         let Arrival { connection, first, send, recv } = arrival;
         let Ok(first) = JoinMessage::decode(&first) else { return };
-        let is_ticket = matches!(first, JoinMessage::Redeem { .. });
-        let open = self.settings.joining || is_ticket;
-        let maintains = self.my_member().and_then(|me| self.state.member(&me)).is_some_and(|me| me.maintains());
-        let refusal = if !open || !maintains {
+        let role = self.my_member().and_then(|me| self.state.role(&me));
+        let maintains = role.is_some_and(Role::maintains);
+        let open = match first {
+            // Whoever is a member has the say over machines of their own.
+            JoinMessage::RedeemLink { .. } => role.is_some(),
+            JoinMessage::Redeem { .. } => maintains,
+            _ => maintains && self.settings.joining,
+        };
+        let refusal = if !open {
             Some(JoinRefusal::Closed)
         } else if self.log_lost.is_some() || !self.asks.room(now) {
             Some(JoinRefusal::Busy)
@@ -143,7 +150,7 @@ impl Core {
                 return talk.refuse(why).await;
             }
             let verdict = match first {
-                JoinMessage::Redeem { .. } => talk.redeem(&wake, first).await,
+                JoinMessage::Redeem { .. } | JoinMessage::RedeemLink { .. } => talk.redeem(&wake, first).await,
                 _ => talk.pair(&wake, id, me, first).await,
             };
             let _ = wake.send(Wake::Asks(Box::new(AskStep::Gone { id }))).await;
@@ -169,7 +176,10 @@ impl Core {
                     format!("{who} asks to join: lansync members accept WORDS, the two words that {who} reads out");
                 self.notice("asks-to-join", Some(who), None, None, text);
             }
-            AskStep::Redeem { redeem, verdict } => self.redeem(now, *redeem, verdict),
+            AskStep::Redeem { redeem, verdict } => match redeem.link {
+                Some(proof) => self.redeem_link(now, *redeem, proof, verdict),
+                None => self.redeem(now, *redeem, verdict),
+            },
             AskStep::Gone { id } => {
                 if let Some(ask) = self.asks.take(id) {
                     let text = format!("{} no longer asks to join", ask.handle);
@@ -338,7 +348,7 @@ impl Core {
             return refuse(verdict, JoinRefusal::TicketUnknown);
         };
         let project = self.state.project();
-        let Redeem { asker, exporter, identity, handle, name, invite: id, signature } = redeem;
+        let Redeem { asker, exporter, identity, handle, name, invite: id, signature, link: _ } = redeem;
         if Ticket::verify(&invite.key, &signature, &project, &id, &asker, &identity, &exporter).is_err() {
             return refuse(verdict, JoinRefusal::TicketUnknown);
         }
@@ -440,14 +450,20 @@ impl Talk {
         wake: &tokio::sync::mpsc::Sender<Wake>,
         first: JoinMessage,
     ) -> Result<JoinMessage, String> {
-        let JoinMessage::Redeem { identity, handle, name, proof, invite, signature } = first else {
-            return Err("out of order".to_owned());
+        let (identity, handle, name, proof, invite, signature, link) = match first {
+            JoinMessage::Redeem { identity, handle, name, proof, invite, signature } => {
+                (identity, handle, name, proof, invite, signature, None)
+            }
+            JoinMessage::RedeemLink { identity, name, proof, ticket, signature, link } => {
+                (identity, String::new(), name, proof, ticket, signature, Some(link))
+            }
+            _ => return Err("out of order".to_owned()),
         };
         let (asker, exporter) = (self.connection.peer(), self.exporter());
         if keys::verify(&identity.0, &join_proof(&exporter, &identity, &asker), &proof).is_err() {
             return Ok(JoinMessage::Refused { why: JoinRefusal::BadProof });
         }
-        let redeem = Box::new(Redeem { asker, exporter, identity, handle, name, invite, signature });
+        let redeem = Box::new(Redeem { asker, exporter, identity, handle, name, invite, signature, link });
         let (verdict, waits) = oneshot::channel();
         let step = AskStep::Redeem { redeem, verdict };
         wake.send(Wake::Asks(Box::new(step))).await.map_err(|_| "not shared any more".to_owned())?;

@@ -6,12 +6,14 @@
 pub mod clock;
 mod clocks;
 mod commands;
+mod copies;
 mod core;
 mod dialling;
 mod forget;
 mod greet;
 mod landing;
 mod look;
+mod machines;
 mod moving;
 mod notices;
 mod objects;

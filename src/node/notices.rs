@@ -95,7 +95,7 @@ impl Core {
                     let text = format!("the policy: {approvals} approvals to land, {votes} votes to let in and remove");
                     self.notice("policy", None, None, None, text);
                 }
-                Change::Forked { feed } => self.forked(&feed),
+                Change::Forked { feed } => self.forked(now, &feed),
                 Change::LogMoved => {}
                 Change::Void { why, .. } => {
                     let text = format!("event {} does not count: {why}", event.short());

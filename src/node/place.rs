@@ -72,6 +72,14 @@ pub(crate) fn settle(dir: &Path, feeds: &Path, feed: &PeerId, last_seq: Option<u
     write_whole(&feed_file(feeds, feed), &serde_json::to_vec(&Place { last_seq, ..place })?)
 }
 
+/// Takes away what the person's own directory notes of a feed: at the next start its clone is taken for a copy.
+pub(crate) fn leave(feeds: &Path, feed: &PeerId) -> std::io::Result<()> {
+    match std::fs::remove_file(feed_file(feeds, feed)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Compares what was noted with what is there. `last_seq` is that of the own feed in the log found.
 pub(crate) fn standing(dir: &Path, feeds: &Path, feed: &PeerId, last_seq: Option<u64>) -> std::io::Result<Standing> {
     let read = |path: PathBuf| -> Option<Place> { serde_json::from_slice(&std::fs::read(path).ok()?).ok() };
@@ -109,6 +117,9 @@ mod tests {
         let moved = temp.path().join("moved");
         std::fs::rename(&dir, &moved).unwrap();
         assert_eq!(standing(&moved, &feeds, &feed, Some(3)).unwrap(), Standing::Same);
+        leave(&feeds, &feed).unwrap();
+        leave(&feeds, &feed).unwrap();
+        assert_eq!(standing(&moved, &feeds, &feed, Some(3)).unwrap(), Standing::Copied, "its key was used elsewhere");
         assert_eq!(standing(&moved, &temp.path().join("other"), &feed, Some(3)).unwrap(), Standing::Copied);
     }
 }

@@ -61,20 +61,4 @@ impl Core {
         self.notice("rewound", None, Some(branch.to_string()), None, text);
         self.landing.refs_wanted = true;
     }
-
-    /// Two events of one number are known of a feed: its key was used twice.
-    pub(super) fn forked(&mut self, feed: &PeerId) {
-        let who = self.peer_name(feed);
-        let text = if *feed == self.me {
-            "this clone's key was used twice, by a copy of it: nothing more is written with it; lansync down, then lansync up \
-             gives this clone a new key"
-                .to_owned()
-        } else {
-            format!(
-                "the key of a clone of {who} was used twice, by a copy of it: what nobody had built on does not count, and \
-                 {who} goes on with a new key (lansync down, then lansync up, there)"
-            )
-        };
-        self.notice("copied-key", Some(who), None, None, text);
-    }
 }

@@ -65,6 +65,10 @@ pub(super) enum Wake {
     Moved,
     /// What the refs are.
     Looked(Box<Result<Looked, String>>),
+    /// A dial reached this clone's own key, under this secret of the connection.
+    OwnKey([u8; 32]),
+    /// It was a copy of this clone.
+    MetCopy,
     /// Events were appended.
     Appended(Result<Appended, StoreError>),
     /// Events for a neighbour were read.
@@ -174,6 +178,8 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         moves: Moves::default(),
         serving: BTreeMap::new(),
         asks: super::greet::Asks::default(),
+        copies: super::copies::Copies::default(),
+        link_tickets: super::machines::LinkTickets::default(),
         connects: Vec::new(),
         same_history: None,
         stopped: None,
@@ -247,6 +253,8 @@ impl Core {
             Wake::Greeted(arrival) => self.greeted(now, *arrival),
             Wake::NotReached { dialled, addrs, why } => self.not_reached(now, dialled, &addrs, &why),
             Wake::Seen { peer, addrs } => self.seen(peer, addrs),
+            Wake::OwnKey(secret) => self.dialled_own_key(secret),
+            Wake::MetCopy => self.met_copy(),
             Wake::SameHistory { project, member } => self.met_same_history(&project, &member),
             Wake::Resolved { addrs, reply } => self.resolved(addrs, reply),
             Wake::Said { peer, session, message } => self.said(now, peer, session, message),

@@ -102,7 +102,11 @@ impl Core {
             return refused(CloseCode::NotAMember, "it is not a member");
         }
         if peer == self.me {
-            return refused(CloseCode::Duplicate, "it has this clone's key");
+            if self.is_copy(&connection) {
+                refused(CloseCode::Duplicate, super::copies::HAS_OUR_KEY);
+                return self.met_copy();
+            }
+            return refused(CloseCode::Duplicate, "it is this clone itself");
         }
         if let Some(old) = self.sessions.get(&peer) {
             // Only two that dial each other at once choose. Later a new one says that the peer has lost the old one:
@@ -242,12 +246,13 @@ impl Core {
         match self.state.answer_chain(samples) {
             ChainAnswer::Same => {}
             ChainAnswer::Samples(samples) => self.say(now, peer, Message::Chain(samples).encode(), false),
-            ChainAnswer::Parts(event, samples) => {
-                // Only what is on disk is told.
-                if !self.pending.has(&event.id()) {
-                    self.say(now, peer, Message::Events(vec![event.bytes().to_vec()]).encode(), false);
-                    self.say(now, peer, Message::Chain(samples).encode(), false);
+            ChainAnswer::Parts { strand, from, around } => {
+                // Found: what is said of it after this can tell nothing more.
+                if let Some(session) = self.sessions.get_mut(&peer) {
+                    session.chains.insert(feed, CHAIN_TURNS);
                 }
+                self.say(now, peer, Message::Chain(around).encode(), false);
+                self.sync.handle(now, Input::Lacks { peer, from: vec![(strand, from)] });
             }
         }
     }

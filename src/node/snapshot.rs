@@ -86,6 +86,7 @@ impl Core {
         if self.is_alone() {
             problems.extend(self.same_history.clone());
         }
+        problems.extend(self.copied_key());
         problems.extend(self.clock_problems());
         if self.my_member().is_none() && self.state.genesis().is_some() {
             problems.push(Refusal::new("not-a-member", "you are not a member of this project", "lansync up --new"));

@@ -78,9 +78,7 @@ impl Core {
         now: Millis,
         payloads: impl FnOnce(&mut Writer<'_>) -> Result<(), Refusal>,
     ) -> Result<Vec<EventId>, Refusal> {
-        if let Some(lost) = &self.log_lost {
-            return Err(lost.why.clone());
-        }
+        self.may_write()?;
         let wall = self.clock.wall();
         self.clock_is_right(now, wall)?;
         let pen = self.state.pen(&self.me);
@@ -98,6 +96,17 @@ impl Core {
             }
         }
         Ok(ids)
+    }
+
+    /// Is there a log to write to, and a key that only this clone has?
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn may_write(&self) -> Result<(), Refusal> {
+        if let Some(lost) = &self.log_lost {
+            return Err(lost.why.clone());
+        }
+        self.copied_key().map_or(Ok(()), Err)
     }
 
     /// Has `after` run once all that was taken in so far is durable (or is known not to be).
@@ -143,6 +152,7 @@ impl Core {
                 // Sent before anything else is done with it: others wait for it, we do not.
                 self.drain(now);
                 if let Some(seq) = own
+                    && self.copied_key().is_none()
                     && let Err(error) = super::place::settle(&self.repo.lansync_dir(), &self.feeds, &self.me, Some(seq))
                 {
                     tracing::warn!(%error, "how far this feed went could not be noted");

@@ -13,6 +13,7 @@ use super::unfinished;
 use crate::api::{CloneDone, Progress, ProjectName, Refusal, Reply};
 use crate::codec;
 use crate::discovery;
+use crate::eventlog::Link;
 use crate::eventlog::store::Note;
 use crate::git::Repository;
 use crate::id::{ObjectId, PeerId, ProjectId};
@@ -71,6 +72,7 @@ fn join_refusal(why: JoinRefusal) -> Refusal {
         JoinRefusal::Busy => ("busy", "lansync clone"),
         JoinRefusal::Closed => ("closed", "lansync invite  (on the machine of a maintainer)"),
         JoinRefusal::BadProof => ("key", "lansync whoami"),
+        JoinRefusal::OtherMember => ("other-member", "lansync members  (on the machine that made the ticket)"),
     };
     Refusal::new(code, why.to_string(), hint)
 }
@@ -203,13 +205,25 @@ impl Service {
         };
         let exporter = connection.exporter(b"lansync join", b"");
         let identity = self.identity.identity();
-        let message = JoinMessage::Redeem {
-            identity,
-            handle: settings.handle.to_string(),
-            name: settings.name.clone(),
-            proof: self.identity.0.sign(&join_proof(&exporter, &identity, &feed.peer())),
-            invite: ticket.invite,
-            signature: ticket.redeem(&feed.peer(), &identity, &exporter),
+        let proof = self.identity.0.sign(&join_proof(&exporter, &identity, &feed.peer()));
+        let signature = ticket.redeem(&feed.peer(), &identity, &exporter);
+        let message = match &ticket.link {
+            None => JoinMessage::Redeem {
+                identity,
+                handle: settings.handle.to_string(),
+                name: settings.name.clone(),
+                proof,
+                invite: ticket.invite,
+                signature,
+            },
+            Some(member) => JoinMessage::RedeemLink {
+                identity,
+                name: machine_name(),
+                proof,
+                ticket: ticket.invite,
+                signature,
+                link: Link::prove(&ticket.project, member, &self.identity),
+            },
         };
         let (mut send, mut recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
         send.write_frame(&message.encode()).await.map_err(|error| lost(&error))?;
@@ -429,6 +443,14 @@ impl Service {
         files.end_checkout()?;
         Ok(Some(checked_out))
     }
+}
+
+/// What this machine is called, for the list of one's machines; empty where the system does not say.
+fn machine_name() -> String {
+    let variable = ["HOSTNAME", "COMPUTERNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let file =
+        || ["/proc/sys/kernel/hostname", "/etc/hostname"].iter().find_map(|path| std::fs::read_to_string(path).ok());
+    printable(&crate::git::global_config("lansync.machine").or(variable).or_else(file).unwrap_or_default())
 }
 
 fn hung_up() -> Refusal {

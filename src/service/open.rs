@@ -63,21 +63,27 @@ impl Files {
         let store = crate::node::open_log(&self.log()).map_err(|error| store_refusal(&error))?;
         let feed = FeedKey(keyfile::load_or_create(&self.key()).map_err(|error| key_refusal(&error))?.secret);
         let heads = store.heads().map_err(|error| store_refusal(&error))?;
-        let own = heads.values().filter(|(of, _)| *of == feed.peer());
-        let last_seq = own.map(|(_, head)| head.seq).max();
+        let own: Vec<u64> = heads.values().filter(|(of, _)| *of == feed.peer()).map(|(_, head)| head.seq).collect();
+        let last_seq = own.iter().copied().max();
         let place = standing(&self.dir, feeds, &feed.peer(), last_seq)
             .map_err(|error| io_refusal("the place of this clone cannot be read", &error))?;
         let mut warnings = Vec::new();
-        let feed = match place {
-            Standing::Same => feed,
-            Standing::Copied => {
-                // The old key stays where it was copied from; here it is set aside, never used again.
-                let aside = self.dir.join(format!("peer.key.copied-{}", feed.peer().short()));
-                std::fs::rename(self.key(), aside).map_err(|error| io_refusal("the copied key", &error))?;
-                let fresh = keyfile::load_or_create(&self.key()).map_err(|error| key_refusal(&error))?;
-                warnings.push("this repository is a copy or was restored, so it got a key of its own".to_owned());
-                FeedKey(fresh.secret)
-            }
+        // A second strand is the log's proof that a copy wrote with this key.
+        let forked = own.len() > 1;
+        let feed = if forked || place == Standing::Copied {
+            // The old key stays where it was copied from; here it is set aside, never used again.
+            let aside = self.dir.join(format!("peer.key.copied-{}", feed.peer().short()));
+            std::fs::rename(self.key(), aside).map_err(|error| io_refusal("the copied key", &error))?;
+            let fresh = keyfile::load_or_create(&self.key()).map_err(|error| key_refusal(&error))?;
+            let warning = if forked {
+                "this clone's key was used twice, by a copy of it, so it got a key of its own"
+            } else {
+                "this repository is a copy or was restored, so it got a key of its own"
+            };
+            warnings.push(warning.to_owned());
+            FeedKey(fresh.secret)
+        } else {
+            feed
         };
         self.remember_peer(&store, &feed)?;
         tracing::debug!(identity = ?identity.identity(), peer = ?feed.peer(), "clone opened");

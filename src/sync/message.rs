@@ -239,6 +239,21 @@ pub enum JoinMessage {
         /// Why.
         why: JoinRefusal,
     },
+    /// Asker: I redeem a ticket for a further machine of the greeter's member.
+    RedeemLink {
+        /// The identity key of the further machine.
+        identity: IdentityId,
+        /// What the machine is called.
+        name: String,
+        /// By the identity, over this connection.
+        proof: Signature,
+        /// The ticket's public key.
+        ticket: EventId,
+        /// By that key, over project, ticket, my keys and this connection.
+        signature: Signature,
+        /// By the identity, over project and member: the `proof` of the `link` event.
+        link: Signature,
+    },
 }
 
 /// Why an ask to join is refused.
@@ -271,6 +286,9 @@ pub enum JoinRefusal {
     /// The asker's proof does not hold.
     #[error("the proof of the identity key does not hold")]
     BadProof,
+    /// The identity to be linked was another member's.
+    #[error("this machine's identity is another member's in this project, so it cannot be a further one of yours")]
+    OtherMember,
 }
 
 impl JoinMessage {

@@ -146,6 +146,7 @@ impl Asker {
             | JoinMessage::Nonce { .. }
             | JoinMessage::Reveal { .. }
             | JoinMessage::Redeem { .. }
+            | JoinMessage::RedeemLink { .. }
             | JoinMessage::Admitted { .. } => Err(PairingError::OutOfOrder),
         }
     }

@@ -53,6 +53,13 @@ pub enum Input {
         /// Strand to last number.
         heads: Vec<(u32, u64)>,
     },
+    /// It is not known any more to hold these: its chain of a feed is another one from this number on, or may be.
+    Lacks {
+        /// Who.
+        peer: PeerId,
+        /// Strand to the first number that it may lack.
+        from: Vec<(u32, u64)>,
+    },
     /// Events are durable here, in an order that respects causality.
     Stored {
         /// With their strands.
@@ -177,6 +184,15 @@ impl Sync {
                 }
             }
             Input::Told { peer, heads } => self.told(peer, &heads),
+            Input::Lacks { peer, from } => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    for (strand, from) in from {
+                        lower(&mut neighbour.has, strand, from);
+                        lower(&mut neighbour.durable, strand, from);
+                    }
+                    self.pump(peer);
+                }
+            }
             Input::Stored { events, logged } => self.stored(&events, &logged),
             Input::Loaded { peer, events } => self.loaded(peer, events),
             Input::Flushed(peer) => {
@@ -422,4 +438,16 @@ impl Output {
 fn raise(map: &mut BTreeMap<u32, u64>, strand: u32, seq: u64) {
     let held = map.entry(strand).or_insert(seq);
     *held = seq.max(*held);
+}
+
+/// Keeps of a strand what comes before `from`.
+fn lower(map: &mut BTreeMap<u32, u64>, strand: u32, from: u64) {
+    match from.checked_sub(1) {
+        Some(last) => {
+            if let Some(held) = map.get_mut(&strand) {
+                *held = last.min(*held);
+            }
+        }
+        None => drop(map.remove(&strand)),
+    }
 }

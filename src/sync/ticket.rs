@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::id::{EventId, IdentityId, PeerId, ProjectId};
+use crate::id::{EventId, IdentityId, MemberId, PeerId, ProjectId};
 use crate::keys::{self, BadSignature, Context, Secret, Signature};
 
 /// What the text says.
@@ -11,7 +11,7 @@ use crate::keys::{self, BadSignature, Context, Secret, Signature};
 pub struct Ticket {
     /// The project.
     pub project: ProjectId,
-    /// The event with the public key.
+    /// The event with the public key; of a ticket for a further machine, which no event is about, that key itself.
     pub invite: EventId,
     /// The clone that wrote it, the only one that admits on it.
     pub inviter: PeerId,
@@ -21,6 +21,9 @@ pub struct Ticket {
     pub addrs: Vec<String>,
     /// The project's name, for the folder.
     pub name: String,
+    /// It is for a further machine of this member, not for somebody new. The text says so by its prefix.
+    #[serde(skip)]
+    pub link: Option<MemberId>,
 }
 
 /// A text that is no ticket.
@@ -29,18 +32,22 @@ pub struct Ticket {
 pub struct TicketError;
 
 const PREFIX: &str = "lansync1";
+const LINK_PREFIX: &str = "lansynclink1";
 
 impl Ticket {
     /// Does a text want to be a ticket?
     pub fn looks_like(text: &str) -> bool {
-        text.trim().starts_with(PREFIX)
+        [PREFIX, LINK_PREFIX].iter().any(|prefix| text.trim().starts_with(prefix))
     }
 
     /// The text: a prefix, and base32 of the fields and 4 bytes of their hash.
     pub fn to_text(&self) -> String {
-        let mut bytes = codec::encode(self);
+        let (prefix, mut bytes) = match &self.link {
+            None => (PREFIX, codec::encode(self)),
+            Some(member) => (LINK_PREFIX, codec::encode(&(self, member))),
+        };
         bytes.extend_from_slice(&blake3::hash(&bytes).as_bytes()[..4]);
-        format!("{PREFIX}{}", codec::base32(&bytes))
+        format!("{prefix}{}", codec::base32(&bytes))
     }
 
     /// Reads a text.
@@ -48,13 +55,22 @@ impl Ticket {
     /// # Errors
     /// [`TicketError`] where a character is wrong or missing.
     pub fn parse(text: &str) -> Result<Self, TicketError> {
-        let digits = text.trim().strip_prefix(PREFIX).ok_or(TicketError)?;
+        let text = text.trim();
+        let (digits, links) = match text.strip_prefix(PREFIX) {
+            Some(digits) => (digits, false),
+            None => (text.strip_prefix(LINK_PREFIX).ok_or(TicketError)?, true),
+        };
         let bytes = codec::unbase32(digits).ok_or(TicketError)?;
         let (fields, check) = bytes.split_at_checked(bytes.len().saturating_sub(4)).ok_or(TicketError)?;
         if blake3::hash(fields).as_bytes()[..4] != *check {
             return Err(TicketError);
         }
-        let ticket: Self = codec::decode(fields, 1_024).map_err(|_| TicketError)?;
+        let ticket: Self = if links {
+            let (ticket, member): (Self, MemberId) = codec::decode(fields, 1_024).map_err(|_| TicketError)?;
+            Self { link: Some(member), ..ticket }
+        } else {
+            codec::decode(fields, 1_024).map_err(|_| TicketError)?
+        };
         if ticket.addrs.len() > 4 { Err(TicketError) } else { Ok(ticket) }
     }
 
@@ -108,7 +124,20 @@ mod tests {
             secret: [4; 32],
             addrs: vec!["10.0.0.1:7483".to_owned()],
             name: "payroll".to_owned(),
+            link: None,
         }
+    }
+
+    #[test]
+    fn a_ticket_for_a_further_machine_reads_back_as_one_and_never_as_an_invitation() {
+        let link = Ticket { link: Some(MemberId([8; 32])), ..ticket() };
+        let text = link.to_text();
+        assert!(Ticket::looks_like(&text));
+        assert_eq!(Ticket::parse(&text), Ok(link));
+        let digits = text.strip_prefix(LINK_PREFIX).unwrap();
+        assert_eq!(Ticket::parse(&format!("{PREFIX}{digits}")), Err(TicketError), "under the other prefix");
+        let invitation = ticket().to_text().replace(PREFIX, LINK_PREFIX);
+        assert_eq!(Ticket::parse(&invitation), Err(TicketError), "under the other prefix");
     }
 
     #[test]

@@ -267,6 +267,19 @@ impl Clone {
         clone
     }
 
+    /// A member's clone that has the first events, no object, and nobody's address.
+    pub async fn beside(keys: &Keys, of: &Self) -> Self {
+        let top = tempfile::tempdir().expect("a temporary directory");
+        let dir = Self::repository(&top);
+        let mut state = State::new(of.project());
+        for event in &of.events {
+            assert!(state.take(event.clone()).expect("it fits").is_some());
+        }
+        let layer = state.begin_append().expect("events were taken in");
+        let fill = move |store: &Store| drop(store.append(&layer).expect("it is new"));
+        Self::start(top, dir, keys, of.project(), false, vec![], of.events.clone(), fill).await
+    }
+
     fn repository(top: &TempDir) -> PathBuf {
         let dir = top.path().join("payroll");
         std::fs::create_dir(&dir).expect("it is empty");

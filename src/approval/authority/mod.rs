@@ -319,6 +319,11 @@ impl Authority {
         Some((first, self.get(first.gov).hlc))
     }
 
+    /// Events that gave an identity to somebody.
+    pub(super) fn given(&self, identity: &IdentityId) -> impl Iterator<Item = &EventId> {
+        self.givers.get(identity).into_iter().flatten().map(|gov| &self.get(*gov).id)
+    }
+
     /// All who were ever granted a role.
     pub(super) fn ever(&self) -> impl Iterator<Item = &MemberId> {
         self.names.keys()

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::api::{Check, Doctor, Me, Member, MemberPeer, Peer, ProjectName, Whoami};
-use crate::id::PeerId;
+use crate::api::{Check, Doctor, Machine, Me, Member, MemberPeer, Peer, ProjectName, Whoami};
+use crate::id::{IdentityId, MemberId, PeerId};
 use crate::node::clock::rfc3339;
 use crate::node::settings::clip;
 use crate::node::snapshot::Snapshot;
@@ -52,12 +52,27 @@ impl Snapshot {
                 role: member.role.map(|role| role.name().to_owned()),
                 state: if member.role.is_some() { "active" } else { "revoked" }.to_owned(),
                 words: None,
+                machines: self.machines(&member.id),
                 me: Some(member.id) == me,
                 member: member.handle,
             })
             .collect();
         all.extend(self.asking());
         all
+    }
+
+    fn machines(&self, member: &MemberId) -> Vec<Machine> {
+        let clones = |identity: &IdentityId| {
+            self.state.feeds().filter(|feed| self.state.identity_of_feed(feed).as_ref() == Some(identity)).count()
+                as u64
+        };
+        let machine = |(identity, name): (IdentityId, String)| Machine {
+            identity: identity.to_string(),
+            name: clip(&name),
+            this: self.identity == Some(identity),
+            clones: clones(&identity),
+        };
+        self.state.machines(member).into_iter().map(machine).collect()
     }
 
     pub(super) fn asking(&self) -> Vec<Member> {
@@ -68,6 +83,7 @@ impl Snapshot {
             state: "asking".to_owned(),
             words: None,
             peers: Vec::new(),
+            machines: Vec::new(),
             me: false,
         };
         self.asks.iter().map(asking).collect()
