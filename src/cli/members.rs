@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::context::{Context, typed};
+use super::earlier::At;
 use super::error::Failure;
-use super::times;
 use super::ui::{columns, safe};
 use super::words::{ago, count};
 use crate::api::{AcceptDone, Member, Request};
@@ -13,13 +13,16 @@ use crate::api::{AcceptDone, Member, Request};
 ///
 /// Examples:
 ///   lansync members
+///   lansync members --at 30d
 ///   lansync members accept maple river
 ///   lansync members accept maple-river --role reader
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment, disable_help_subcommand = true)]
+#[command(verbatim_doc_comment, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
 pub(super) struct Members {
     #[command(subcommand)]
     action: Option<Action>,
+    #[command(flatten)]
+    at: At,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -52,8 +55,10 @@ pub(super) async fn run(context: &Context, members: Members) -> Result<(), Failu
     match members.action {
         Some(Action::Accept(accept)) => run_accept(context, accept).await,
         None => {
-            let value = context.read_value(Request::Members).await?;
-            context.print(value, |members: Vec<Member>| lines(&members, times::now().timestamp()))
+            let then = members.at.then()?;
+            let value = context.read_value(then.ask(Request::Members)).await?;
+            context
+                .print(value, |members: Vec<Member>| then.headed(lines(&members, then.timestamp(), !then.is_earlier())))
         }
     }
 }
@@ -115,7 +120,8 @@ async fn asking(context: &Context) -> Result<Vec<String>, Failure> {
     Ok(members.into_iter().filter(|member| member.state == "asking").map(|member| member.member).collect())
 }
 
-fn lines(members: &[Member], now: Timestamp) -> Vec<String> {
+/// `present`: who is here is known, as it is of now only.
+fn lines(members: &[Member], now: Timestamp, present: bool) -> Vec<String> {
     let rows: Vec<Vec<String>> = members
         .iter()
         .map(|member| {
@@ -127,7 +133,8 @@ fn lines(members: &[Member], now: Timestamp) -> Vec<String> {
             let role = member.role.as_deref().map(safe).unwrap_or_default();
             let state = match member.state.as_str() {
                 "asking" => "asks to join: lansync members accept WORDS".to_owned(),
-                "active" => presence(member, now),
+                "active" if present => presence(member, now),
+                "active" => count(member.peers.len() as u64, "clone"),
                 state => safe(state),
             };
             vec![handle, name, role, state]
@@ -178,7 +185,7 @@ mod tests {
             last_seen: last_seen.map(str::to_owned),
         };
         bo.peers = vec![peer(Some("2026-11-24T10:00:00.000Z")), peer(None)];
-        let said = lines(&[ana, bo, member("cy", "asking")], now()).join("\n");
+        let said = lines(&[ana, bo, member("cy", "asking")], now(), true).join("\n");
         insta::assert_snapshot!(said, @r"
         ana (you)           maintainer   here
         bo         Bo Berg  contributor  away, here 2 h ago, 2 clones
