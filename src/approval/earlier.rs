@@ -5,9 +5,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Change, Rejected, State};
+use super::{Rejected, State};
 use crate::eventlog::rows::{Base, Memory, Place};
-use crate::eventlog::{Event, Lacking};
+use crate::eventlog::{Event, Lacking, Payload};
 use crate::hlc::Hlc;
 use crate::id::{ObjectId, PeerId};
 
@@ -66,10 +66,11 @@ impl Earlier<'_> {
     /// [`Rejected`] where it does not follow on those taken before.
     pub fn take(&mut self, event: &Arc<Event>) -> Result<(), Rejected> {
         let Some(checked) = self.then.check(event)? else { return Ok(()) };
-        for change in self.then.apply(event, checked) {
-            if let Change::LandingKnown { lid } = change
-                && let Some(sound) = self.now.landing(&lid).and_then(|landing| landing.sound)
-            {
+        self.then.apply(event, checked);
+        // One that does not count yet may count later, so it is settled all the same.
+        if let Payload::Land(land) = event.payload() {
+            let lid = land.content().lid(&self.then.project);
+            if let Some(sound) = self.now.landing(&lid).and_then(|landing| landing.sound) {
                 self.then.settle(&lid, sound);
             }
         }
