@@ -126,6 +126,23 @@ pub enum Request {
         limit: Option<usize>,
         /// Go on with new ones as they come.
         follow: bool,
+        /// Only what came after this was answered: the last number shown of each strand. Within the service.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        after: Option<Vec<(u32, u64)>>,
+    },
+    /// `Done` of a [`LogStats`].
+    Stats {
+        /// Only events at or after this time (milliseconds since 1970).
+        since: Option<u64>,
+        /// Only events before this time (milliseconds since 1970).
+        until: Option<u64>,
+    },
+    /// What another request, one that reads, would have answered then.
+    At {
+        /// When (milliseconds since 1970).
+        at: u64,
+        /// The request.
+        request: Box<Self>,
     },
     /// `Done` of a list of [`Member`], those who ask to join included.
     Members,
@@ -364,6 +381,9 @@ pub struct CloneDone {
 /// `status --json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// As of when, if not now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at: Option<String>,
     /// The project.
     pub project: ProjectName,
     /// Me.
@@ -653,6 +673,58 @@ pub struct LogLine {
     /// Fields of its kind.
     #[serde(flatten)]
     pub fields: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The log in numbers: `log --stats --json`. Days are those of UTC.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogStats {
+    /// Events in the range.
+    pub events: u64,
+    /// Days from the first event in the range to the last, those without events among them.
+    pub days: Vec<DayStats>,
+    /// From the first offer of a proposal to its landing, for landings in the range.
+    pub landing_time: LandingTime,
+    /// By member, most events first.
+    pub members: Vec<MemberStats>,
+}
+
+/// One day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayStats {
+    /// `2026-11-24`.
+    pub day: String,
+    /// Events.
+    pub events: u64,
+    /// Proposals that began.
+    pub proposals: u64,
+    /// Proposals that landed.
+    pub landings: u64,
+}
+
+/// How long landings took, in milliseconds; null where nothing landed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LandingTime {
+    /// How many.
+    pub count: u64,
+    /// Half of them took no longer.
+    pub median_ms: Option<u64>,
+    /// Nine in ten took no longer.
+    pub p90_ms: Option<u64>,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStats {
+    /// Handle.
+    pub member: String,
+    /// Events written.
+    pub events: u64,
+    /// Proposals begun.
+    pub proposals: u64,
+    /// Approvals given.
+    pub approvals: u64,
+    /// Own proposals that landed.
+    pub landed: u64,
 }
 
 /// One member: `members --json`.

@@ -79,7 +79,7 @@ async fn two_chains(common: usize, left: usize, right: usize) {
 }
 
 fn log_request() -> Request {
-    Request::Log { since: None, until: None, author: None, kind: None, limit: None, follow: false }
+    Request::Log { since: None, until: None, author: None, kind: None, limit: None, follow: false, after: None }
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod authority;
 mod chains;
 mod check;
+mod earlier;
 mod forks;
 mod landing;
 mod logged;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 pub use authority::{Demands, Void};
 pub use chains::ChainAnswer;
 pub use check::{Checked, Rejected};
+pub use earlier::Earlier;
 pub use landing::{BranchHeads, Landable, Landing, Unsettled};
 pub use pen::Pen;
 pub use people::Member;

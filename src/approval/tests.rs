@@ -435,3 +435,39 @@ fn a_genesis_landing_has_an_id_of_its_project() {
     let content: LandingContent = genesis.landing(&branch("main")).unwrap();
     assert_ne!(content.lid(&ProjectId([1; 32])), content.lid(&ProjectId([2; 32])));
 }
+
+/// What it costs to fold a log again: printed, by hand. `cargo test --lib an_earlier -- --ignored --nocapture`
+#[test]
+#[ignore = "it measures, and takes a minute"]
+#[expect(clippy::print_stdout, reason = "it prints figures")]
+fn what_an_earlier_time_costs() {
+    let mut ana = Hand::founder();
+    let mut memory: Arc<crate::eventlog::rows::Memory> = Arc::default();
+    for n in 0..1_000_u32 {
+        let tip = ObjectId::Sha1(blake3::hash(&n.to_be_bytes()).as_bytes()[..20].try_into().unwrap());
+        let revision = ana.propose(&format!("b{n}"), tip);
+        ana.approve(revision);
+        if n % 2 == 0 {
+            let landable = ana.state.landable().pop().unwrap();
+            ana.land(landable);
+        }
+        let layer = ana.state.begin_append().unwrap();
+        ana.state.appended(Arc::new(crate::eventlog::rows::Memory::default()));
+        Arc::make_mut(&mut memory).append(&layer);
+        ana.state.appended(memory.clone());
+    }
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4_096
+    };
+    let events: Vec<Arc<Event>> = ana.log.drain(..).map(Arc::new).collect();
+    let (before, begun) = (resident(), std::time::Instant::now());
+    let mut earlier = ana.state.earlier();
+    for event in &events {
+        earlier.take(event).unwrap();
+    }
+    let then = earlier.finish(|_, _| false);
+    let (each, count) = (begun.elapsed() / events.len() as u32, events.len() as u64);
+    println!("{count} events: {each:?} and {} bytes each, beside the event itself", (resident() - before) / count);
+    assert_eq!(summary(&then), summary(&ana.state));
+}

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::context::Context;
+use super::earlier::At;
 use super::error::Failure;
-use super::times;
 use super::ui::{columns, safe};
 use super::words::{ago, needs, short, size};
 use crate::api::{Proposal, Request};
@@ -17,22 +17,29 @@ use crate::api::{Proposal, Request};
 /// Examples:
 ///   lansync list
 ///   lansync list --closed
+///   lansync list --at yesterday
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct List {
     /// List landed, withdrawn and rejected ones as well
     #[arg(long)]
     closed: bool,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Prints the proposals.
 pub(super) async fn run(context: &Context, list: List) -> Result<(), Failure> {
-    let value = context.read_value(Request::List { all: list.closed }).await?;
+    let then = list.at.then()?;
+    let value = context.read_value(then.ask(Request::List { all: list.closed })).await?;
     context.print(value, |proposals: Vec<Proposal>| {
+        if proposals.is_empty() && then.is_earlier() {
+            return then.headed(vec!["No proposal was open".to_owned()]);
+        }
         if proposals.is_empty() {
             return vec!["No proposal is open: a commit on any shared branch makes one".to_owned()];
         }
-        rows(&proposals, times::now().timestamp())
+        then.headed(rows(&proposals, then.timestamp()))
     })
 }
 

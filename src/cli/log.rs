@@ -1,22 +1,30 @@
 //! `lansync log`.
 
+use ratatui::crossterm::terminal;
+
 use super::context::{Context, typed};
+use super::earlier::At;
 use super::error::Failure;
-use super::times;
 use super::ui::{columns, safe};
 use super::words::local;
-use crate::api::{LogLine, Reply, Request};
+use super::{plot, times};
+use crate::api::{LogLine, LogStats, Reply, Request};
 
 /// Show the events, in time order
 ///
 /// T is a time: 2h, 3d, yesterday, 2026-11-24, 2026-11-24T12:00 (local) or
 /// 2026-11-24T12:00:00Z.
 ///
+/// With -f events are shown as they arrive: those of who was away are older
+/// than what was shown before them.
+///
 /// Examples:
 ///   lansync log -n 20
 ///   lansync log --since yesterday --author bo
 ///   lansync log --kind land --json
 ///   lansync log -f
+///   lansync log --stats --since 30d
+///   lansync log --at 2026-11-01 -n 5
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Log {
@@ -38,6 +46,12 @@ pub(super) struct Log {
     /// Go on with new ones as they come, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
+    /// Show numbers and a plot instead: events and landings per day (of UTC),
+    /// time from proposal to landing, and what each member did
+    #[arg(long, conflicts_with_all = ["author", "kind", "limit", "follow"])]
+    stats: bool,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Prints the events.
@@ -47,9 +61,22 @@ pub(super) async fn run(context: &Context, log: Log) -> Result<(), Failure> {
         let parsed = text.map(|text| times::parse_time(&text, &now)).transpose();
         parsed.map_err(|message| Failure::usage(message, "lansync log --since yesterday"))
     };
-    let Log { since, until, author, kind, limit, follow } = log;
+    let Log { since, until, author, kind, limit, follow, stats, at } = log;
+    let then = at.then()?;
+    if follow && then.is_earlier() {
+        return Err(Failure::usage("nothing new comes to an earlier time", "lansync log -f"));
+    }
     let (since, until) = (time(since)?, time(until)?);
-    let mut stream = context.read(Request::Log { since, until, author, kind, limit, follow }).await?;
+    if stats {
+        let value = context.read_value(then.ask(Request::Stats { since, until })).await?;
+        return context.print(value, |stats: LogStats| {
+            let cells =
+                if context.ui.screen { terminal::size().map_or(80, |(cells, _)| usize::from(cells)) } else { 80 };
+            then.headed(plot::lines(&stats, cells, plot::has_blocks()))
+        });
+    }
+    let request = Request::Log { since, until, author, kind, limit, follow, after: None };
+    let mut stream = context.read(then.ask(request)).await?;
     if follow && stream.is_offline() {
         let message = "no service shares this repository, so no new events come";
         return Err(Failure::new("not-running", message, "lansync up"));
@@ -72,7 +99,10 @@ pub(super) async fn run(context: &Context, log: Log) -> Result<(), Failure> {
             rows.push(row);
         }
     }
-    context.ui.out_all(&columns(&rows))
+    if context.ui.json {
+        return Ok(());
+    }
+    context.ui.out_all(&then.headed(columns(&rows)))
 }
 
 fn row(line: &LogLine) -> Vec<String> {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::context::{Context, typed};
+use super::earlier::At;
 use super::error::Failure;
 use super::machines::{self, Link, Unlink};
-use super::times;
 use super::ui::{columns, safe};
 use super::words::{ago, count};
 use crate::api::{AcceptDone, Member, Request};
@@ -14,15 +14,18 @@ use crate::api::{AcceptDone, Member, Request};
 ///
 /// Examples:
 ///   lansync members
+///   lansync members --at 30d
 ///   lansync members accept maple river
 ///   lansync members accept maple-river --role reader
 ///   lansync members link
 ///   lansync members unlink laptop
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment, disable_help_subcommand = true)]
+#[command(verbatim_doc_comment, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
 pub(super) struct Members {
     #[command(subcommand)]
     action: Option<Action>,
+    #[command(flatten)]
+    at: At,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -59,8 +62,10 @@ pub(super) async fn run(context: &Context, members: Members) -> Result<(), Failu
         Some(Action::Link(link)) => machines::link(context, link).await,
         Some(Action::Unlink(unlink)) => machines::unlink(context, unlink).await,
         None => {
-            let value = context.read_value(Request::Members).await?;
-            context.print(value, |members: Vec<Member>| lines(&members, times::now().timestamp()))
+            let then = members.at.then()?;
+            let value = context.read_value(then.ask(Request::Members)).await?;
+            context
+                .print(value, |members: Vec<Member>| then.headed(lines(&members, then.timestamp(), !then.is_earlier())))
         }
     }
 }
@@ -122,13 +127,14 @@ async fn asking(context: &Context) -> Result<Vec<String>, Failure> {
     Ok(members.into_iter().filter(|member| member.state == "asking").map(|member| member.member).collect())
 }
 
-fn lines(members: &[Member], now: Timestamp) -> Vec<String> {
-    let mut lines = rows(members, now);
+/// `present`: who is here is known, as it is of now only.
+fn lines(members: &[Member], now: Timestamp, present: bool) -> Vec<String> {
+    let mut lines = rows(members, now, present);
     lines.extend(machines::lines(members));
     lines
 }
 
-fn rows(members: &[Member], now: Timestamp) -> Vec<String> {
+fn rows(members: &[Member], now: Timestamp, present: bool) -> Vec<String> {
     let rows: Vec<Vec<String>> = members
         .iter()
         .map(|member| {
@@ -140,7 +146,8 @@ fn rows(members: &[Member], now: Timestamp) -> Vec<String> {
             let role = member.role.as_deref().map(safe).unwrap_or_default();
             let state = match member.state.as_str() {
                 "asking" => "asks to join: lansync members accept WORDS".to_owned(),
-                "active" => presence(member, now),
+                "active" if present => presence(member, now),
+                "active" => count(member.peers.len() as u64, "clone"),
                 state => safe(state),
             };
             vec![handle, name, role, state]
@@ -191,7 +198,7 @@ mod tests {
             last_seen: last_seen.map(str::to_owned),
         };
         bo.peers = vec![peer(Some("2026-11-24T10:00:00.000Z")), peer(None)];
-        let said = lines(&[ana, bo, member("cy", "asking")], now()).join("\n");
+        let said = lines(&[ana, bo, member("cy", "asking")], now(), true).join("\n");
         insta::assert_snapshot!(said, @r"
         ana (you)           maintainer   here
         bo         Bo Berg  contributor  away, here 2 h ago, 2 clones

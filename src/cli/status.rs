@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::context::{Context, typed};
+use super::earlier::At;
 use super::error::Failure;
 use super::{summary, times};
 use crate::api::{self, Reply, Request, View};
@@ -16,12 +17,15 @@ use crate::api::{self, Reply, Request, View};
 /// Examples:
 ///   lansync status
 ///   lansync status --watch
+///   lansync status --at yesterday
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Status {
     /// Show it again after every change, until Ctrl-C
-    #[arg(long)]
+    #[arg(long, conflicts_with = "at")]
     watch: bool,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Prints the status.
@@ -29,14 +33,18 @@ pub(super) async fn run(context: &Context, status: Status) -> Result<(), Failure
     if status.watch {
         return watch(context).await;
     }
-    let value = context.read_value(Request::Status).await?;
+    let then = status.at.then()?;
+    let value = context.read_value(then.ask(Request::Status)).await?;
     print(context, value)
 }
 
 /// Prints a status that has been asked for.
 pub(super) fn print(context: &Context, value: Value) -> Result<(), Failure> {
     let ui = context.ui;
-    context.print(value, |status: api::Status| lines(&status, times::now().timestamp(), &|label| ui.bold(label)))
+    context.print(value, |status: api::Status| {
+        let then = status.at.as_ref().and_then(|at| at.parse().ok());
+        lines(&status, then.unwrap_or_else(|| times::now().timestamp()), &|label| ui.bold(label))
+    })
 }
 
 async fn watch(context: &Context) -> Result<(), Failure> {
@@ -146,6 +154,16 @@ mod tests {
         let said = said(&status);
         assert!(said.contains("payroll, you are ana (maintainer); not being shared now: lansync up"), "{said}");
         assert!(!said.contains("\nhere "), "{said}");
+    }
+
+    #[test]
+    fn an_earlier_time_is_named_first() {
+        let mut status = status();
+        (status.running, status.at) = (false, Some("2026-11-24T12:00:00.000Z".to_owned()));
+        let all = said(&status);
+        assert!(all.starts_with("As of 2026-11-2") && !all.contains("not being shared"), "{all}");
+        status.branches.clear();
+        assert!(said(&status).contains("\nThe project had not begun\n"));
     }
 
     #[test]

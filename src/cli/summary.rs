@@ -17,13 +17,22 @@ pub(super) struct Section {
 
 /// The first lines: where the canonical branches are, and who I am.
 pub(super) fn head(status: &Status, now: Timestamp) -> Vec<String> {
-    let mut lines: Vec<String> = status.branches.iter().flat_map(|branch| branch_lines(status, branch, now)).collect();
+    let mut lines: Vec<String> = status.at.iter().map(|at| super::earlier::heading(at)).collect();
+    lines.extend(status.branches.iter().flat_map(|branch| branch_lines(status, branch, now)));
+    if status.branches.is_empty() && status.at.is_some() {
+        lines.push("The project had not begun".to_owned());
+        return lines;
+    }
     if status.branches.is_empty() {
         lines.push("No commit yet: your first commit starts the project".to_owned());
     }
     let me = format!("{}, you are {}", safe(&status.project.name), safe(&status.me.member));
     let me = if status.me.role.is_empty() { me } else { format!("{me} ({})", safe(&status.me.role)) };
-    lines.push(if status.running { me } else { format!("{me}; not being shared now: lansync up") });
+    lines.push(if status.running || status.at.is_some() {
+        me
+    } else {
+        format!("{me}; not being shared now: lansync up")
+    });
     lines
 }
 

@@ -90,6 +90,7 @@ pub(super) fn status() -> api::Status {
     main.local = Some(LocalBranch { tip: "0".repeat(40), ahead: 0, behind: 2 });
     main.not_pulled = Some("the work tree has uncommitted changes".to_owned());
     api::Status {
+        at: None,
         project: api::ProjectName { id: "1".repeat(64), name: "payroll".to_owned() },
         me: api::Me { peer: "2".repeat(64), member: "ana".to_owned(), role: "maintainer".to_owned() },
         running: true,

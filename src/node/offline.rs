@@ -50,6 +50,7 @@ fn read(repo: Repository, store: Store) -> Result<Snapshot, StoreError> {
     }
     let identity = state.identity_of_feed(&me);
     Ok(Snapshot {
+        at: None,
         state: Arc::new(state),
         repo,
         store: Arc::new(store),

@@ -36,6 +36,8 @@ pub(crate) struct AskInfo {
 /// One moment of a node, or of a log that no node serves.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
+    /// As of when, if not now.
+    pub(crate) at: Option<Millis>,
     pub(crate) state: Arc<State>,
     pub(crate) repo: Repository,
     pub(crate) store: Arc<Store>,
@@ -60,6 +62,7 @@ impl Core {
     pub(super) fn snapshot(&self) -> Snapshot {
         let asks = self.asks.pending().iter().filter(|ask| ask.is_ready());
         Snapshot {
+            at: None,
             state: self.state.clone(),
             repo: self.repo.clone(),
             store: self.store.clone(),

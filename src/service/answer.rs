@@ -1,6 +1,5 @@
 //! What the service answers on the control socket.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,29 +168,15 @@ impl Service {
     }
 
     /// `log -f`: what is there, then what comes, in the order in which it comes: events of who was away are older.
-    async fn follow(&self, node: &Node, request: Request, session: &Session) -> Result<serde_json::Value, Refusal> {
-        let (mut changes, mut request) = (node.changes(), request);
-        // All that is there counts as shown, of which the last few are.
-        let mut limit = match &mut request {
-            Request::Log { limit, .. } => limit.take(),
-            _ => None,
-        };
-        let mut shown = HashSet::new();
+    async fn follow(&self, node: &Node, mut request: Request, session: &Session) -> Result<serde_json::Value, Refusal> {
+        let mut changes = node.changes();
         loop {
             changes.borrow_and_update();
-            let mut fresh = Vec::new();
-            for reply in node.ask(request.clone()).await? {
-                let Reply::Line { value } = reply else { continue };
-                let id = value.get("id").and_then(serde_json::Value::as_str).unwrap_or_default();
-                if shown.insert(id.to_owned()) {
-                    fresh.push(value);
-                }
-            }
-            let passed_over = limit.take().map_or(0, |limit| fresh.len().saturating_sub(limit));
-            for value in fresh.into_iter().skip(passed_over) {
-                if session.send(Reply::Line { value }).await.is_err() {
-                    return Ok(serde_json::Value::Null);
-                }
+            let mut done = self.ask(node, request.clone(), session).await?;
+            if let Request::Log { after, limit, .. } = &mut request {
+                // Only the beginning is cut to the last few.
+                *limit = None;
+                *after = serde_json::from_value(done["shown"].take()).ok();
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() {

@@ -111,3 +111,72 @@ agree! {
     on_heists Heists,
     on_duels Duels,
 }
+
+/// At several times: the earlier state, made from the whole log, says what the oracle says that knows no more than that.
+#[test]
+fn earlier_states_agree_with_the_oracle() {
+    for seed in 0..seeds().min(30) {
+        for style in super::logs::Style::ALL {
+            let log = style.log(seed);
+            let mut now =
+                Real { state: State::new(log.project), events: Vec::new(), reopens: 9, memory: Default::default() };
+            for event in &log.events {
+                now.take(event).unwrap();
+            }
+            for (lid, sound) in &log.sound {
+                now.state.settle(lid, *sound);
+            }
+            let mut events = now.events.clone();
+            events.sort_by_key(Event::order);
+            for part in 1..=4 {
+                let at = events[(events.len() * part).div_ceil(4) - 1].body().hlc;
+                let taken: Vec<Event> = events.iter().filter(|event| event.body().hlc <= at).cloned().collect();
+                let mut earlier = now.state.earlier();
+                let mut oracle = super::naive::Oracle::new(log.project, 1);
+                for event in &taken {
+                    earlier.take(&Arc::new(event.clone())).unwrap();
+                    oracle.take(event).unwrap();
+                    let carried: Vec<Lid> = oracle.nodes.last().unwrap().lids.iter().map(|(_, lid)| *lid).collect();
+                    for lid in carried {
+                        if let Some(sound) = now.state.landing(&lid).and_then(|landing| landing.sound) {
+                            Fold::settle(&mut oracle, lid, sound);
+                        }
+                    }
+                }
+                let state = earlier.finish(|_, _| false);
+                let then = Real { state, events: taken, reopens: 9, memory: Default::default() };
+                let differences = Fold::verdict(&oracle).differences(&then.verdict());
+                assert!(differences.is_empty(), "{} {seed}, part {part}\n{}", style.name(), differences.join("\n"));
+            }
+        }
+    }
+}
+
+/// What a feed wrote in a range is found without looking at all of it.
+#[test]
+fn what_a_feed_wrote_in_a_range_is_found() {
+    for seed in 0..seeds().min(10) {
+        let log = super::logs::Style::ALL[(seed % 2) as usize].log(seed);
+        let mut now =
+            Real { state: State::new(log.project), events: Vec::new(), reopens: 9, memory: Default::default() };
+        for event in &log.events {
+            now.take(event).unwrap();
+        }
+        let mut times: Vec<_> = now.events.iter().map(|event| event.body().hlc).collect();
+        times.sort_unstable();
+        let range = times[times.len() / 4]..times[times.len() * 3 / 4];
+        for feed in now.state.feeds() {
+            let spans = now.state.written(&[*feed], &range);
+            let mut found = BTreeSet::new();
+            for span in spans {
+                assert!(now.state.held_to(span.strand) >= Some(span.to));
+                let at = |seq| crate::eventlog::rows::Place { strand: span.strand, seq };
+                found.extend((span.from..=span.to).filter_map(|seq| now.state.event_at(at(seq))).map(|e| e.id()));
+            }
+            let wrote = |event: &&Event| event.body().author == *feed && range.contains(&event.body().hlc);
+            let expected: BTreeSet<_> = now.events.iter().filter(wrote).map(Event::id).collect();
+            assert_eq!(found, expected, "seed {seed}, {feed}");
+        }
+        assert_eq!(now.state.held_to(u32::MAX), None);
+    }
+}

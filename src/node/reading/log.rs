@@ -1,80 +1,15 @@
-//! `log`: events in time order, each with the fields of its kind and a sentence.
-
-use std::collections::VecDeque;
+//! One event of `log`, with the fields of its kind and a sentence.
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{LogLine, Refusal, Reply};
-use crate::eventlog::{Event, Kind, Payload};
-use crate::hlc::Hlc;
-use crate::id::PeerId;
+use crate::api::LogLine;
+use crate::eventlog::{Event, Payload};
 use crate::node::clock::rfc3339;
 use crate::node::settings::clip;
 use crate::node::snapshot::Snapshot;
 
 impl Snapshot {
-    pub(super) fn log(
-        &self,
-        since: Option<u64>,
-        until: Option<u64>,
-        author: Option<&str>,
-        kind: Option<&str>,
-        limit: Option<usize>,
-    ) -> Result<Vec<Reply>, Refusal> {
-        let kind = kind.map(|name| {
-            Kind::from_name(name).ok_or_else(|| {
-                let kinds = "genesis, certificate, grant, invite, propose, approve, reject, withdraw, land, \
-                             revoke, vote, policy, link, ack";
-                let message = format!("there is no kind '{}': {kinds}", clip(name));
-                Refusal::new("usage", message, "lansync log --kind land")
-            })
-        });
-        let kind = kind.transpose()?;
-        let authors = author.map(|author| self.authors(author)).transpose()?;
-        let range = Hlc::new(since.unwrap_or(0), 0)..until.map_or(Hlc::from_bits(u64::MAX), |at| Hlc::new(at, 0));
-        let limit = limit.unwrap_or(usize::MAX);
-        let mut lines: VecDeque<LogLine> = VecDeque::new();
-        let read = self.store.in_time(range, |event| {
-            let fits = kind.is_none_or(|kind| event.body().kind == kind)
-                && authors.as_ref().is_none_or(|authors| authors.contains(&event.body().author))
-                && self.state.holds(&event.id());
-            if fits && limit > 0 {
-                if lines.len() == limit {
-                    lines.pop_front();
-                }
-                lines.push_back(self.line(&event));
-            }
-            true
-        });
-        read.map_err(|error| crate::node::refusals::store(&error))?;
-        let mut replies = Vec::with_capacity(lines.len() + 1);
-        for line in lines {
-            let value = serde_json::to_value(line).map_err(|error| Refusal::plain("failed", error.to_string()))?;
-            replies.push(Reply::Line { value });
-        }
-        replies.push(Reply::Done { value: Value::Null });
-        Ok(replies)
-    }
-
-    /// The feeds of a member's handle, or of a peer's id prefix.
-    fn authors(&self, text: &str) -> Result<Vec<PeerId>, Refusal> {
-        if let Some(member) = self.state.member_named(text) {
-            return Ok(member.peers);
-        }
-        let found: Vec<PeerId> = self
-            .state
-            .feeds()
-            .filter(|feed| text.len() >= 4 && feed.to_string().starts_with(&text.to_ascii_lowercase()))
-            .copied()
-            .collect();
-        if found.is_empty() {
-            let message = format!("there is no member or peer '{}'", clip(text));
-            return Err(Refusal::new("unknown-member", message, "lansync members"));
-        }
-        Ok(found)
-    }
-
-    fn line(&self, event: &Event) -> LogLine {
+    pub(super) fn line(&self, event: &Event) -> LogLine {
         let body = event.body();
         let member = self.state.member_of_feed(&body.author);
         let member = member.map_or_else(|| body.author.short(), |member| self.state.handle(&member));

@@ -1,9 +1,12 @@
 //! Reading: what a snapshot says, as the values that commands print. The same with and without a service.
 
+mod earlier;
 mod log;
 mod people;
 mod proposals;
+mod range;
 mod rights;
+mod stats;
 mod status;
 
 use super::snapshot::Snapshot;
@@ -24,9 +27,12 @@ pub(super) fn answer(snapshot: &Snapshot, request: &Request) -> Result<Vec<Reply
         Request::List { all } => done(&snapshot.proposals(*all)),
         Request::Inbox => done(&snapshot.inbox()),
         Request::Show { proposal } => done(&snapshot.show(proposal)?),
-        Request::Log { since, until, author, kind, limit, follow: _ } => {
-            snapshot.log(*since, *until, author.as_deref(), kind.as_deref(), *limit)
+        Request::Log { since, until, author, kind, limit, follow, after } => {
+            let wanted = snapshot.wanted(*since, *until, author.as_deref(), kind.as_deref(), *limit)?;
+            if *follow { snapshot.follow(&wanted, after.as_deref()) } else { snapshot.log(&wanted) }
         }
+        Request::Stats { since, until } => done(&snapshot.stats(*since, *until)?),
+        Request::At { at, request } => answer(&snapshot.earlier(*at)?, request),
         Request::Members => done(&snapshot.members()),
         Request::Peers => done(&snapshot.peers()),
         Request::Whoami => done(&snapshot.whoami()),

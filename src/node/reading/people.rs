@@ -91,6 +91,10 @@ impl Snapshot {
 
     /// Every other clone of every member, those with a session first.
     pub(super) fn peers(&self) -> Vec<Peer> {
+        if self.at.is_some() {
+            // Nobody noted who was here then.
+            return Vec::new();
+        }
         let mut peers: Vec<PeerId> = self.state.feeds().filter(|feed| **feed != self.me).copied().collect();
         peers.extend(self.sessions.keys().filter(|peer| self.state.member_of_feed(peer).is_none()));
         let mut all: Vec<Peer> = peers.iter().map(|peer| self.peer(peer)).collect();

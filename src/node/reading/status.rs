@@ -15,6 +15,7 @@ impl Snapshot {
             self.peers().into_iter().filter(|peer| peer.up_to_date != Some(true)).map(|peer| peer.member).collect();
         let still_open = || open.iter().filter(|proposal| proposal.state == "open");
         Status {
+            at: self.at.map(rfc3339),
             project: self.project_name(),
             running: self.running,
             log: LogStatus {
@@ -32,7 +33,7 @@ impl Snapshot {
             waiting: Waiting {
                 events: self.unsent,
                 unsent: self.unsent,
-                objects: still_open().filter(|proposal| !proposal.here).count() as u64,
+                objects: still_open().filter(|proposal| !proposal.here && self.at.is_none()).count() as u64,
                 members: lagging.len() as u64,
             },
             not_shared: self.not_shared.clone(),
@@ -58,8 +59,11 @@ impl Snapshot {
             Some(_) if tip.is_some_and(|tip| !self.held.contains(&tip) && !self.repo.has(&tip)) => "catching-up",
             Some(_) | None => "ok",
         };
-        let tracking = self.repo.tracking(name).ok().flatten();
-        let local = self.repo.branches().ok().and_then(|found| found.branches.get(name).copied());
+        // Where refs stood at an earlier time is not known.
+        let now = self.at.is_none();
+        let tracking = if now { self.repo.tracking(name).ok().flatten() } else { None };
+        let branches = if now { self.repo.branches().ok() } else { None };
+        let local = branches.and_then(|found| found.branches.get(name).copied());
         let moved = self.moves.tracking.get(name).filter(|(commit, at)| Some(*commit) == tracking && *at > 0);
         let landed = heads.as_ref().and_then(|heads| heads.heads.first()).map(|(_, head)| head.first.0.millis());
         BranchStatus {

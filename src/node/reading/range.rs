@@ -1,0 +1,203 @@
+//! `log`: which events are read, and no more than those that are printed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::api::{LogLine, Refusal, Reply};
+use crate::eventlog::{Event, Kind, Lacking};
+use crate::hlc::Hlc;
+use crate::id::PeerId;
+use crate::node::refusals;
+use crate::node::settings::clip;
+use crate::node::snapshot::Snapshot;
+
+/// Bytes of events that are read at once.
+const PIECE: usize = 1 << 20;
+
+/// Which events.
+pub(super) struct Wanted {
+    range: Range<Hlc>,
+    authors: Option<Vec<PeerId>>,
+    kind: Option<Kind>,
+    limit: Option<usize>,
+}
+
+impl Wanted {
+    fn has(&self, event: &Event) -> bool {
+        let body = event.body();
+        self.range.contains(&body.hlc)
+            && self.kind.is_none_or(|kind| body.kind == kind)
+            && self.authors.as_ref().is_none_or(|authors| authors.contains(&body.author))
+    }
+}
+
+impl Snapshot {
+    /// The range of time from `since` until before `until`, and no later than what this shows.
+    pub(super) fn range(&self, since: Option<u64>, until: Option<u64>) -> Range<Hlc> {
+        let end = until.map_or(Hlc::from_bits(u64::MAX), |until| Hlc::new(until, 0));
+        let shown = self.at.map_or(end, |at| super::earlier::up_to(at).end);
+        Hlc::new(since.unwrap_or(0), 0)..end.min(shown)
+    }
+
+    /// Reads what was typed.
+    pub(super) fn wanted(
+        &self,
+        since: Option<u64>,
+        until: Option<u64>,
+        author: Option<&str>,
+        kind: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Wanted, Refusal> {
+        let kind = kind.map(|name| {
+            Kind::from_name(name).ok_or_else(|| {
+                let kinds = "genesis, certificate, grant, invite, propose, approve, reject, withdraw, land, \
+                             revoke, vote, policy, link, ack";
+                let message = format!("there is no kind '{}': {kinds}", clip(name));
+                Refusal::new("usage", message, "lansync log --kind land")
+            })
+        });
+        let authors = author.map(|author| self.authors(author)).transpose()?;
+        Ok(Wanted { range: self.range(since, until), authors, kind: kind.transpose()?, limit })
+    }
+
+    pub(super) fn log(&self, wanted: &Wanted) -> Result<Vec<Reply>, Refusal> {
+        let lines = self.lines(wanted, |_| true)?;
+        replies(lines, Value::Null)
+    }
+
+    /// What is there, or with `after` what came since; and in `Done` what to give as `after` next.
+    pub(super) fn follow(&self, wanted: &Wanted, after: Option<&[(u32, u64)]>) -> Result<Vec<Reply>, Refusal> {
+        if self.at.is_some() {
+            return Err(Refusal::new("usage", "nothing new comes to an earlier time", "lansync log -f"));
+        }
+        let held = self.durable()?;
+        let cursor: Vec<(u32, u64)> = held.iter().map(|(strand, seq)| (*strand, *seq)).collect();
+        let lines = match after {
+            None => self.lines(wanted, |event| {
+                let place = self.state.place_of(&event.id());
+                place.is_some_and(|place| held.get(&place.strand).is_some_and(|seq| place.seq <= *seq))
+            })?,
+            Some(shown) => {
+                let shown: BTreeMap<u32, u64> = shown.iter().copied().collect();
+                let next = |strand: &u32| shown.get(strand).map_or(0, |seq| seq + 1);
+                let spans = held.iter().map(|(strand, to)| Lacking { strand: *strand, from: next(strand), to: *to });
+                let mut lines = VecDeque::new();
+                self.each_of(self.state.clip(spans.collect()), |event| {
+                    if wanted.has(event) {
+                        lines.push_back(self.line(event));
+                    }
+                })?;
+                lines
+            }
+        };
+        replies(lines, json!({ "shown": cursor }))
+    }
+
+    /// How far each strand is on disk, as far as this snapshot knows it.
+    fn durable(&self) -> Result<BTreeMap<u32, u64>, Refusal> {
+        let heads = self.store.heads().map_err(|error| refusals::store(&error))?;
+        let known = |(strand, (_, head)): (u32, (PeerId, crate::eventlog::Head))| {
+            Some((strand, self.state.held_to(strand)?.min(head.seq)))
+        };
+        Ok(heads.into_iter().filter_map(known).collect())
+    }
+
+    fn lines(&self, wanted: &Wanted, shown: impl Fn(&Event) -> bool) -> Result<VecDeque<LogLine>, Refusal> {
+        let mut lines: VecDeque<LogLine> = VecDeque::new();
+        if wanted.limit == Some(0) {
+            return Ok(lines);
+        }
+        let fits = |event: &Event| wanted.has(event) && self.state.holds(&event.id()) && shown(event);
+        // An earlier state has numbers of its own for strands.
+        if let Some(authors) = wanted.authors.as_ref().filter(|_| self.at.is_none()) {
+            let mut spans = self.state.written(authors, &wanted.range);
+            let durable = self.durable()?;
+            for span in &mut spans {
+                span.to = durable.get(&span.strand).map_or(0, |held| span.to.min(*held));
+            }
+            spans.retain(|span| durable.contains_key(&span.strand) && span.from <= span.to);
+            if let (Some(limit), None) = (wanted.limit, wanted.kind) {
+                // The last of each strand suffice.
+                for span in &mut spans {
+                    span.from = span.from.max(span.to.saturating_add(1).saturating_sub(limit as u64));
+                }
+            }
+            let limit = wanted.limit.unwrap_or(usize::MAX);
+            self.each_of(spans, |event| {
+                if fits(event) {
+                    if lines.len() == limit {
+                        lines.pop_front();
+                    }
+                    lines.push_back(self.line(event));
+                }
+            })?;
+            return Ok(lines);
+        }
+        let read = match wanted.limit {
+            None => self.store.in_time(wanted.range.clone(), |event| {
+                if fits(&event) {
+                    lines.push_back(self.line(&event));
+                }
+                true
+            }),
+            // From the end, until there are enough.
+            Some(limit) => self.store.in_time_back(wanted.range.clone(), |event| {
+                if fits(&event) {
+                    lines.push_front(self.line(&event));
+                }
+                lines.len() < limit
+            }),
+        };
+        read.map_err(|error| refusals::store(&error))?;
+        Ok(lines)
+    }
+
+    /// Every event of these spans, in time order, read in pieces.
+    fn each_of(&self, mut spans: Vec<Lacking>, mut each: impl FnMut(&Arc<Event>)) -> Result<(), Refusal> {
+        loop {
+            let read = self.store.read(&spans, PIECE).map_err(|error| refusals::store(&error))?;
+            if read.is_empty() {
+                return Ok(());
+            }
+            let mut next = BTreeMap::new();
+            for (strand, event) in &read {
+                next.insert(*strand, event.get().body().seq + 1);
+                each(event.get());
+            }
+            for span in &mut spans {
+                span.from = next.get(&span.strand).copied().unwrap_or(span.from);
+            }
+        }
+    }
+
+    /// The feeds of a member's handle, or of a peer's id prefix.
+    fn authors(&self, text: &str) -> Result<Vec<PeerId>, Refusal> {
+        if let Some(member) = self.state.member_named(text) {
+            return Ok(member.peers);
+        }
+        let found: Vec<PeerId> = self
+            .state
+            .feeds()
+            .filter(|feed| text.len() >= 4 && feed.to_string().starts_with(&text.to_ascii_lowercase()))
+            .copied()
+            .collect();
+        if found.is_empty() {
+            let message = format!("there is no member or peer '{}'", clip(text));
+            return Err(Refusal::new("unknown-member", message, "lansync members"));
+        }
+        Ok(found)
+    }
+}
+
+fn replies(lines: VecDeque<LogLine>, done: Value) -> Result<Vec<Reply>, Refusal> {
+    let mut replies = Vec::with_capacity(lines.len() + 1);
+    for line in lines {
+        let value = serde_json::to_value(line).map_err(|error| Refusal::plain("failed", error.to_string()))?;
+        replies.push(Reply::Line { value });
+    }
+    replies.push(Reply::Done { value: done });
+    Ok(replies)
+}
