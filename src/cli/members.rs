@@ -4,17 +4,19 @@ use jiff::Timestamp;
 
 use super::context::{Context, typed};
 use super::error::Failure;
-use super::times;
 use super::ui::{columns, safe};
 use super::words::{ago, count};
-use crate::api::{AcceptDone, Member, Request};
+use super::{rights, times};
+use crate::api::{AcceptDone, Member, Policy, Request};
 
-/// List the members, and let people in
+/// List the members, let people in, change roles, and remove
 ///
 /// Examples:
 ///   lansync members
 ///   lansync members accept maple river
 ///   lansync members accept maple-river --role reader
+///   lansync members role bo maintainer
+///   lansync members revoke bo --reason "left the company"
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, disable_help_subcommand = true)]
 pub(super) struct Members {
@@ -25,6 +27,9 @@ pub(super) struct Members {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     Accept(Accept),
+    Role(rights::Role),
+    Revoke(rights::Revoke),
+    Vote(rights::Vote),
 }
 
 /// Let someone in who asks to join
@@ -51,9 +56,18 @@ struct Accept {
 pub(super) async fn run(context: &Context, members: Members) -> Result<(), Failure> {
     match members.action {
         Some(Action::Accept(accept)) => run_accept(context, accept).await,
+        Some(Action::Role(role)) => rights::role(context, role).await,
+        Some(Action::Revoke(revoke)) => rights::revoke(context, revoke).await,
+        Some(Action::Vote(vote)) => rights::vote(context, vote).await,
         None => {
             let value = context.read_value(Request::Members).await?;
-            context.print(value, |members: Vec<Member>| lines(&members, times::now().timestamp()))
+            if context.ui.json {
+                return context.ui.json(&value);
+            }
+            let policy: Policy = typed(context.read_value(Request::Policy).await?)?;
+            let mut all = lines(&typed::<Vec<Member>>(value)?, times::now().timestamp());
+            all.extend(rights::ballots(&policy.waiting).into_iter().map(|line| format!("waits for votes: {line}")));
+            context.ui.out_all(&all)
         }
     }
 }

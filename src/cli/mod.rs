@@ -15,13 +15,16 @@ mod help;
 mod inbox;
 mod invite;
 mod joining;
+mod leave;
 mod list;
 mod log;
 mod members;
 mod peers;
 mod platform;
+mod policy;
 mod propose;
 mod reject;
+mod rights;
 mod show;
 mod start;
 mod status;
@@ -29,6 +32,7 @@ mod summary;
 mod times;
 mod ui;
 mod up;
+mod verify;
 mod view;
 mod whoami;
 mod withdraw;
@@ -82,6 +86,9 @@ enum Command {
     Invite(invite::Invite),
     Doctor(doctor::Doctor),
     Down(down::Down),
+    Leave(leave::Leave),
+    Policy(policy::Policy),
+    Verify(verify::Verify),
     Propose(propose::Propose),
     List(list::List),
     Diff(diff::Diff),
@@ -182,6 +189,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Members(members) => members::run(context, members).await,
         Command::Invite(invite) => invite::run(context, invite).await,
         Command::Doctor(doctor) => doctor::run(context, doctor).await,
+        Command::Leave(leave) => leave::run(context, leave).await,
+        Command::Policy(policy) => policy::run(context, policy).await,
+        Command::Verify(verify) => verify::run(context, verify).await,
         Command::Down(down) => down::run(context, down).await,
         Command::Propose(propose) => propose::run(context, propose).await,
         Command::List(list) => list::run(context, list).await,

@@ -74,6 +74,11 @@ impl Core {
                 self.accept(now, words, handle.as_deref(), role.as_deref(), reply);
             }
             Request::Invite { role, expires, uses } => self.invite(now, role.as_deref(), expires, uses, reply),
+            Request::Revoke { .. }
+            | Request::SetRole { .. }
+            | Request::Vote { .. }
+            | Request::Leave
+            | Request::SetPolicy { .. } => self.govern(now, request, reply),
             Request::Connect { addr } => self.connect(&addr, reply),
             reading => self.read(reading, reply),
         }

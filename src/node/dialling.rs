@@ -133,7 +133,13 @@ impl Core {
                 let greeting = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, greeting).await;
                 let (first, send, recv) = match greeting {
                     Ok(Ok(greeting)) => greeting,
-                    Ok(Err(why)) => return Err(connection.close_reason().map_or(why, |closed| closed.why)),
+                    Ok(Err(why)) => {
+                        let Some(closed) = connection.close_reason() else { return Err(why) };
+                        if closed.by_peer && closed.code == Some(crate::quic::CloseCode::NotAMember) {
+                            let _ = wake.send(Wake::TurnedAway { why: closed.why.clone() }).await;
+                        }
+                        return Err(closed.why);
+                    }
                     Err(_) => return Err("it did not answer the hello in time".to_owned()),
                 };
                 Ok(Arrival { connection, first, send, recv })

@@ -9,6 +9,7 @@ mod commands;
 mod core;
 mod dialling;
 mod forget;
+mod governing;
 mod greet;
 mod landing;
 mod look;
@@ -26,6 +27,7 @@ mod run;
 mod sessions;
 mod settings;
 mod snapshot;
+mod telling;
 mod writing;
 
 use std::net::SocketAddr;

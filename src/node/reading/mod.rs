@@ -5,11 +5,13 @@ mod people;
 mod proposals;
 mod rights;
 mod status;
+mod verify;
 
 use super::snapshot::Snapshot;
 use crate::api::{Refusal, Reply, Request, View};
 
 pub(super) use proposals::{find_proposal, one_proposal};
+pub(super) use rights::{removal, wanted};
 
 fn done<T: serde::Serialize>(value: &T) -> Result<Vec<Reply>, Refusal> {
     let value = serde_json::to_value(value).map_err(|error| Refusal::plain("failed", error.to_string()))?;
@@ -28,6 +30,8 @@ pub(super) fn answer(snapshot: &Snapshot, request: &Request) -> Result<Vec<Reply
             snapshot.log(*since, *until, author.as_deref(), kind.as_deref(), *limit)
         }
         Request::Members => done(&snapshot.members()),
+        Request::Policy => done(&snapshot.policy()),
+        Request::Verify => done(&snapshot.verify()?),
         Request::Peers => done(&snapshot.peers()),
         Request::Whoami => done(&snapshot.whoami()),
         Request::Doctor => done(&snapshot.doctor()),
