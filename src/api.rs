@@ -165,6 +165,42 @@ pub enum Request {
         /// Its name, or the start of its id or of the id of a clone on it.
         machine: String,
     },
+    /// Take a member, a machine or a clone off. `Done` of a [`RevokeDone`].
+    Revoke {
+        /// A handle, or the beginning of the id of a clone or an identity.
+        whom: String,
+        /// Why, for the others to read.
+        reason: Option<String>,
+    },
+    /// Give a member another role. `Done` of a [`RoleDone`].
+    SetRole {
+        /// A handle.
+        member: String,
+        /// The role.
+        role: String,
+    },
+    /// Agree to what waits for votes. `Done` of a [`VoteDone`].
+    Vote {
+        /// The beginning of the id of a grant, a revocation or a policy.
+        on: String,
+        /// Why, for the others to read.
+        message: Option<String>,
+    },
+    /// Leave the project and stop sharing it. `Done` of a [`LeaveDone`].
+    Leave,
+    /// What landings and membership need. `Done` of a [`Policy`].
+    Policy,
+    /// Set that; what is absent stays. `Done` of a [`Policy`].
+    SetPolicy {
+        /// Approvals that a landing needs.
+        approvals: Option<u8>,
+        /// Does an author's own approval count?
+        own: Option<bool>,
+        /// Maintainers who must agree to let in and remove.
+        votes: Option<u8>,
+    },
+    /// Read the whole log and work everything out again. `Done` of a [`Verified`].
+    Verify,
     /// Make a ticket. `Done` of an [`Invite`].
     Invite {
         /// The role it grants: `contributor` where absent.
@@ -410,6 +446,9 @@ pub struct Status {
     pub open: Vec<Proposal>,
     /// Who asks to join.
     pub asking: Vec<Member>,
+    /// What waits for votes.
+    #[serde(default)]
+    pub votes: Vec<Ballot>,
 }
 
 /// Who I am.
@@ -780,6 +819,124 @@ pub struct AcceptDone {
     pub member: String,
     /// As what.
     pub role: String,
+}
+
+/// What waits for the votes of maintainers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ballot {
+    /// The event's id.
+    pub id: String,
+    /// `grant`, `revoke` or `policy`.
+    pub kind: String,
+    /// Who wants it.
+    pub by: String,
+    /// What they want, as a short clause.
+    pub text: String,
+    /// Who agrees.
+    pub voted: Vec<String>,
+    /// Who could and has not.
+    pub can_vote: Vec<String>,
+    /// How many more must agree.
+    pub needs_votes: u64,
+    /// It waits for my vote.
+    pub my_turn: bool,
+}
+
+/// `members revoke --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeDone {
+    /// The revocation's id.
+    pub revocation: String,
+    /// Who or what is taken off: a handle, or a machine or clone of one.
+    pub whom: String,
+    /// Whose it is.
+    pub member: String,
+    /// Does it count?
+    pub accepted: bool,
+    /// How many more maintainers must agree.
+    pub needs_votes: u64,
+    /// Who could.
+    pub can_vote: Vec<String>,
+    /// Members with a machine that is not known to have heard of it.
+    pub unheard: Vec<String>,
+}
+
+/// `members role --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleDone {
+    /// The event to vote on, if votes are needed.
+    pub id: String,
+    /// Whose role.
+    pub member: String,
+    /// Which.
+    pub role: String,
+    /// Does it count?
+    pub accepted: bool,
+    /// How many more maintainers must agree.
+    pub needs_votes: u64,
+    /// Who could.
+    pub can_vote: Vec<String>,
+    /// Members with a machine that is not known to have heard of it.
+    pub unheard: Vec<String>,
+}
+
+/// `members vote --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteDone {
+    /// The event voted for.
+    pub on: String,
+    /// What it wants.
+    pub text: String,
+    /// Does it count now?
+    pub accepted: bool,
+    /// How many more maintainers must agree.
+    pub needs_votes: u64,
+    /// Who could.
+    pub can_vote: Vec<String>,
+    /// Members with a machine that is not known to have heard of it.
+    pub unheard: Vec<String>,
+}
+
+/// `leave --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaveDone {
+    /// The project.
+    pub project: ProjectName,
+    /// The revocation by which I left.
+    pub revocation: String,
+    /// Members with a machine that is not known to have heard of it.
+    pub unheard: Vec<String>,
+    /// Has anybody?
+    pub heard: bool,
+}
+
+/// `policy --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Approvals by different maintainers that a landing needs.
+    pub approvals: u8,
+    /// Does an author's own approval count?
+    pub own: bool,
+    /// Maintainers who must agree to let in, remove and set a policy.
+    pub votes: u8,
+    /// How many maintainers there are.
+    pub maintainers: u64,
+    /// What waits for votes.
+    pub waiting: Vec<Ballot>,
+    /// The policy that was just written, where it waits for votes itself.
+    #[serde(default)]
+    pub waits: Option<String>,
+}
+
+/// `verify --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Equal on all who hold the same log and the objects that it names.
+    pub digest: String,
+    /// Events of the log.
+    pub events: u64,
+    /// What does not fit.
+    pub problems: Vec<String>,
 }
 
 /// `invite --json`.

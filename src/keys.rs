@@ -34,6 +34,8 @@ pub enum Context {
     Landing,
     /// A frontier, for comparing two logs.
     Frontier,
+    /// A log and what it says, for comparing two states.
+    State,
     /// A further identity's proof that it wants to be one of a member's.
     Link,
     /// The root commits of a repository, in an announcement while joining is open.
@@ -53,6 +55,7 @@ impl Context {
             Self::Discovery => "lansync discovery key v1",
             Self::Landing => "lansync landing v1",
             Self::Frontier => "lansync frontier v1",
+            Self::State => "lansync state v1",
             Self::Link => "lansync identity link v1",
             Self::Roots => "lansync root commits v1",
         }

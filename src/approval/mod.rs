@@ -10,6 +10,7 @@
 mod authority;
 mod chains;
 mod check;
+mod digest;
 mod earlier;
 mod forks;
 mod landing;
@@ -24,7 +25,7 @@ mod stored;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use authority::{Demands, Void};
+pub use authority::{Ballot, Demands, Void};
 pub use chains::ChainAnswer;
 pub use check::{Checked, Rejected};
 pub use earlier::Earlier;

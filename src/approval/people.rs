@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::State;
-use super::authority::Strand;
+use super::authority::{Ballot, Strand};
+use crate::eventlog::rows::Place;
 use crate::eventlog::{Head, Lacking, Payload, Role, Target};
 use crate::hlc::Hlc;
 use crate::id::{EventId, IdentityId, MemberId, PeerId};
@@ -239,6 +240,36 @@ impl State {
     /// Revocations that are accepted now, each with its targets.
     pub fn revocations(&self) -> Vec<(EventId, Vec<Target>)> {
         self.authority.revocations()
+    }
+
+    /// Grants, revocations and policies that wait for votes, in the order in which they came.
+    pub fn ballots(&self) -> Vec<Ballot> {
+        self.authority.ballots()
+    }
+
+    /// The event that follows another on its feed.
+    pub fn next_of(&self, id: &EventId) -> Option<EventId> {
+        let place = self.place_of(id)?;
+        self.event_at(Place { strand: place.strand, seq: place.seq + 1 }).map(|event| event.id())
+    }
+
+    /// What an event waits for, if it waits for votes.
+    pub fn ballot(&self, on: &EventId) -> Option<Ballot> {
+        self.authority.ballot(self.authority.number(on)?)
+    }
+
+    /// The accepted revocation that takes an identity or a clone away, or the member whose they were.
+    pub fn removal(&self, identity: &IdentityId, feed: &PeerId) -> Option<EventId> {
+        let owner = self.owner_of_identity(identity);
+        let mut found = self.revocations();
+        found.retain(|(_, targets)| {
+            targets.iter().any(|target| match target {
+                Target::Member(member) => Some(*member) == owner && self.role(member).is_none(),
+                Target::Identity(taken) => taken == identity && self.member_of_identity(identity).is_none(),
+                Target::Feed(taken) => taken == feed,
+            })
+        });
+        found.pop().map(|(id, _)| id)
     }
 
     /// Members who voted for an event and whose votes count, its author among them.

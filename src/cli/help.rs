@@ -28,8 +28,8 @@ type Group = (&'static str, &'static [&'static str], &'static [&'static str]);
 const GROUPS: [Group; 4] = [
     ("Start", &["up", "clone"], &["down"]),
     ("Every day", &["status", "inbox", "show", "approve", "log"], &["list", "diff", "propose", "reject", "withdraw"]),
-    ("People", &["members", "invite"], &["whoami"]),
-    ("Trouble", &["doctor"], &["peers", "connect"]),
+    ("People", &["members", "invite"], &["policy", "leave", "whoami"]),
+    ("Trouble", &["doctor"], &["verify", "peers", "connect"]),
 ];
 
 /// Prints help.

@@ -92,7 +92,7 @@ pub(super) async fn run(context: &Context, log: Log) -> Result<(), Failure> {
             context.ui.json(&value)?;
             continue;
         }
-        let row = row(&typed(value)?);
+        let row = row(&typed(value)?, &|text| context.ui.struck(text));
         if follow {
             context.ui.out(&following(&row))?;
         } else {
@@ -105,13 +105,27 @@ pub(super) async fn run(context: &Context, log: Log) -> Result<(), Failure> {
     context.ui.out_all(&then.headed(columns(&rows)))
 }
 
-fn row(line: &LogLine) -> Vec<String> {
+/// The columns of an event. What does not count is struck through with `strike`, and says why in words.
+fn row(line: &LogLine, strike: &dyn Fn(&str) -> String) -> Vec<String> {
     let mut text = safe(&line.text);
     if let Some(void) = &line.void {
-        let code = void.get("code").and_then(|code| code.as_str()).unwrap_or("void");
-        text = format!("{text} (does not count: {})", safe(code));
+        text = format!("{} ({})", strike(&text), void_words(void));
     }
     vec![local(&line.at), safe(&line.id).chars().take(8).collect(), safe(&line.member), safe(&line.kind), text]
+}
+
+/// `void: removed by ab12cd34 (why)`, or what else it is that keeps an event from counting.
+fn void_words(void: &serde_json::Value) -> String {
+    let field = |name: &str| void.get(name).and_then(serde_json::Value::as_str).map(safe);
+    let code = field("code").unwrap_or_default();
+    match (field("by"), field("reason")) {
+        (Some(by), reason) => {
+            let by: String = by.chars().take(8).collect();
+            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            format!("void: removed by {by}{reason}")
+        }
+        (None, _) => format!("void: {code}"),
+    }
 }
 
 fn following(row: &[String]) -> String {
@@ -133,12 +147,17 @@ mod tests {
             at: "soon".to_owned(),
             hlc: 1,
             kind: "approve".to_owned(),
-            void: Some(serde_json::json!({ "code": "revoked", "by": "x" })),
+            void: Some(serde_json::json!({ "code": "revoked", "by": "0123456789", "reason": "left" })),
             text: "approved ana/x\u{1b}".to_owned(),
             fields: serde_json::Map::new(),
         };
-        let row = row(&line);
-        assert_eq!(row, ["soon", "abcdef01", "bo", "approve", "approved ana/x (does not count: revoked)"]);
-        assert_eq!(following(&row), "soon  abcdef01  bo          approve     approved ana/x (does not count: revoked)");
+        let plain = row(&line, &str::to_owned);
+        assert_eq!(plain, ["soon", "abcdef01", "bo", "approve", "approved ana/x (void: removed by 01234567 (left))"]);
+        assert_eq!(
+            following(&plain),
+            "soon  abcdef01  bo          approve     approved ana/x (void: removed by 01234567 (left))"
+        );
+        let struck = row(&line, &|text| format!("~{text}~"));
+        assert_eq!(struck[4], "~approved ana/x~ (void: removed by 01234567 (left))");
     }
 }

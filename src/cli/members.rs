@@ -6,11 +6,12 @@ use super::context::{Context, typed};
 use super::earlier::At;
 use super::error::Failure;
 use super::machines::{self, Link, Unlink};
+use super::rights;
 use super::ui::{columns, safe};
 use super::words::{ago, count};
-use crate::api::{AcceptDone, Member, Request};
+use crate::api::{AcceptDone, Member, Policy, Request};
 
-/// List the members, let people in, and link machines of your own
+/// List the members, let people in, change roles, remove, and link machines of your own
 ///
 /// Examples:
 ///   lansync members
@@ -19,6 +20,8 @@ use crate::api::{AcceptDone, Member, Request};
 ///   lansync members accept maple-river --role reader
 ///   lansync members link
 ///   lansync members unlink laptop
+///   lansync members role bo maintainer
+///   lansync members revoke bo --reason "left the company"
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
 pub(super) struct Members {
@@ -33,6 +36,9 @@ enum Action {
     Accept(Accept),
     Link(Link),
     Unlink(Unlink),
+    Role(rights::Role),
+    Revoke(rights::Revoke),
+    Vote(rights::Vote),
 }
 
 /// Let someone in who asks to join
@@ -61,11 +67,21 @@ pub(super) async fn run(context: &Context, members: Members) -> Result<(), Failu
         Some(Action::Accept(accept)) => run_accept(context, accept).await,
         Some(Action::Link(link)) => machines::link(context, link).await,
         Some(Action::Unlink(unlink)) => machines::unlink(context, unlink).await,
+        Some(Action::Role(role)) => rights::role(context, role).await,
+        Some(Action::Revoke(revoke)) => rights::revoke(context, revoke).await,
+        Some(Action::Vote(vote)) => rights::vote(context, vote).await,
         None => {
             let then = members.at.then()?;
             let value = context.read_value(then.ask(Request::Members)).await?;
-            context
-                .print(value, |members: Vec<Member>| then.headed(lines(&members, then.timestamp(), !then.is_earlier())))
+            if context.ui.json {
+                return context.ui.json(&value);
+            }
+            let mut all = lines(&typed::<Vec<Member>>(value)?, then.timestamp(), !then.is_earlier());
+            if !then.is_earlier() {
+                let policy: Policy = typed(context.read_value(Request::Policy).await?)?;
+                all.extend(rights::ballots(&policy.waiting).into_iter().map(|line| format!("waits for votes: {line}")));
+            }
+            context.ui.out_all(&then.headed(all))
         }
     }
 }

@@ -16,6 +16,7 @@ mod help;
 mod inbox;
 mod invite;
 mod joining;
+mod leave;
 mod list;
 mod log;
 mod machines;
@@ -23,8 +24,10 @@ mod members;
 mod peers;
 mod platform;
 mod plot;
+mod policy;
 mod propose;
 mod reject;
+mod rights;
 mod show;
 mod start;
 mod status;
@@ -32,6 +35,7 @@ mod summary;
 mod times;
 mod ui;
 mod up;
+mod verify;
 mod view;
 mod whoami;
 mod withdraw;
@@ -85,6 +89,9 @@ enum Command {
     Invite(invite::Invite),
     Doctor(doctor::Doctor),
     Down(down::Down),
+    Leave(leave::Leave),
+    Policy(policy::Policy),
+    Verify(verify::Verify),
     Propose(propose::Propose),
     List(list::List),
     Diff(diff::Diff),
@@ -185,6 +192,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Members(members) => members::run(context, members).await,
         Command::Invite(invite) => invite::run(context, invite).await,
         Command::Doctor(doctor) => doctor::run(context, doctor).await,
+        Command::Leave(leave) => leave::run(context, leave).await,
+        Command::Policy(policy) => policy::run(context, policy).await,
+        Command::Verify(verify) => verify::run(context, verify).await,
         Command::Down(down) => down::run(context, down).await,
         Command::Propose(propose) => propose::run(context, propose).await,
         Command::List(list) => list::run(context, list).await,

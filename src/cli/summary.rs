@@ -102,6 +102,7 @@ pub(super) fn sections(status: &Status, now: Timestamp) -> Vec<Section> {
                 .map(|member| format!("{} asks to join: lansync members accept WORDS", safe(&member.member)))
                 .collect(),
         ),
+        rows("votes", super::rights::ballots(&status.votes)),
         rows("my turn", open().filter(turn).map(|proposal| offered(proposal, now)).collect()),
         rows("mine", open().filter(|one| mine(one) && !turn(one)).map(|proposal| waiting_for(proposal, now)).collect()),
         rows(

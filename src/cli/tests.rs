@@ -114,6 +114,7 @@ pub(super) fn status() -> api::Status {
         }),
         open: vec![turn, mine, other],
         asking: vec![member("dee", "asking")],
+        votes: vec![],
     }
 }
 

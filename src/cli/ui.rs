@@ -92,6 +92,11 @@ impl Ui {
         if self.screen && self.styled { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
 
+    /// Struck through on a terminal that can.
+    pub(super) fn struck(&self, text: &str) -> String {
+        if self.screen && self.styled { format!("\x1b[9m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
     /// Asks a yes or no question; an empty answer is `default`.
     ///
     /// # Errors

@@ -76,6 +76,11 @@ impl Core {
             Request::Invite { role, expires, uses } => self.invite(now, role.as_deref(), expires, uses, reply),
             Request::Link { expires } => self.link(now, expires, reply),
             Request::Unlink { machine } => self.unlink(now, &machine, reply),
+            Request::Revoke { .. }
+            | Request::SetRole { .. }
+            | Request::Vote { .. }
+            | Request::Leave
+            | Request::SetPolicy { .. } => self.govern(now, request, reply),
             Request::Connect { addr } => self.connect(&addr, reply),
             reading => self.read(reading, reply),
         }

@@ -95,6 +95,12 @@ pub(super) struct Core {
     pub(super) link_tickets: super::machines::LinkTickets,
     /// Another project here has this history: what to tell as long as nobody else is in this one.
     pub(super) same_history: Option<crate::api::Refusal>,
+    /// Answers that wait until neighbours have heard.
+    pub(super) tellings: Vec<super::telling::Waiting>,
+    /// Was it said that several votes are safer?
+    pub(super) advised: bool,
+    /// Another clone's machine says that we are no member any more, and why.
+    pub(super) turned_away: Option<String>,
     /// `connect` commands that wait for a session.
     pub(super) connects: Vec<super::commands::Connecting>,
     pub(super) stopped: Option<oneshot::Sender<Stopped>>,

@@ -144,11 +144,14 @@ impl Core {
                 let (first, send, recv) = match greeting {
                     Ok(Ok(greeting)) => greeting,
                     Ok(Err(why)) => {
-                        let why = connection.close_reason().map_or(why, |closed| closed.why);
-                        if own_key && why == super::copies::HAS_OUR_KEY {
+                        let Some(closed) = connection.close_reason() else { return Err(why) };
+                        if own_key && closed.why == super::copies::HAS_OUR_KEY {
                             let _ = wake.send(Wake::MetCopy).await;
                         }
-                        return Err(why);
+                        if closed.by_peer && closed.code == Some(crate::quic::CloseCode::NotAMember) {
+                            let _ = wake.send(Wake::TurnedAway { why: closed.why.clone() }).await;
+                        }
+                        return Err(closed.why);
                     }
                     Err(_) => return Err("it did not answer the hello in time".to_owned()),
                 };

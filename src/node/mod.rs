@@ -10,6 +10,7 @@ mod copies;
 mod core;
 mod dialling;
 mod forget;
+mod governing;
 mod greet;
 mod landing;
 mod look;
@@ -28,6 +29,7 @@ mod run;
 mod sessions;
 mod settings;
 mod snapshot;
+mod telling;
 mod writing;
 
 use std::net::SocketAddr;

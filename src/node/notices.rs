@@ -3,9 +3,9 @@
 use super::clock::rfc3339;
 use super::core::Core;
 use crate::api::{Notice, Refusal};
-use crate::approval::{Change, ProposalState};
+use crate::approval::{Change, ProposalState, Void};
 use crate::hlc::Millis;
-use crate::id::{EventId, ObjectId};
+use crate::id::{EventId, MemberId, ObjectId, PeerId};
 use crate::limits;
 
 impl Core {
@@ -65,11 +65,7 @@ impl Core {
         for change in changes {
             match change {
                 Change::Founded => self.landing.refs_wanted = true,
-                Change::Granted { member, by } => {
-                    let (who, by) = (self.state.handle(&member), self.peer_name(&by));
-                    let role = self.state.role(&member).map_or("member", crate::eventlog::Role::name);
-                    self.notice("joined", Some(who.clone()), None, None, format!("{by} let {who} in as {role}"));
-                }
+                Change::Granted { member, by } => self.granted(&event, &member, &by),
                 Change::FeedBegan { feed } => self.feed_began(now, feed),
                 Change::Proposed { proposal, revision } => self.proposed(&proposal, &revision),
                 Change::Approved { proposal, approval } => self.approved(&proposal, &approval),
@@ -97,6 +93,7 @@ impl Core {
                 }
                 Change::Forked { feed } => self.forked(now, &feed),
                 Change::LogMoved => {}
+                Change::Void { why: Void::Votes, .. } if self.wants_votes(&event) => {}
                 Change::Void { why, .. } => {
                     let text = format!("event {} does not count: {why}", event.short());
                     tracing::info!("{text}");
@@ -104,6 +101,19 @@ impl Core {
             }
         }
         self.wants_stale = true;
+    }
+
+    fn granted(&mut self, event: &EventId, member: &MemberId, by: &PeerId) {
+        let (who, by) = (self.state.handle(member), self.peer_name(by));
+        let role = self.state.role(member).map_or("member", crate::eventlog::Role::name);
+        // A grant of one who was in before is another role; what waits for votes is told as such.
+        let since = self.state.member(member).map(|member| member.since);
+        let first = self.state.event(event).map(|event| event.body().hlc) == since;
+        if first && self.state.is_counting(event) {
+            self.notice("joined", Some(who.clone()), None, None, format!("{by} let {who} in as {role}"));
+        } else if self.state.is_counting(event) {
+            self.notice("role", Some(who.clone()), None, None, format!("{by} made {who} a {role}"));
+        }
     }
 
     fn feed_began(&mut self, now: Millis, feed: crate::id::PeerId) {

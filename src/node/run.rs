@@ -41,6 +41,8 @@ pub(super) enum Wake {
     Arrived(Connection),
     /// The first frame of such a connection, or the hello that answered our dial.
     Greeted(Box<Arrival>),
+    /// Who was dialled says that we are no member.
+    TurnedAway { why: String },
     /// A dial did not lead to a session.
     NotReached { dialled: Option<PeerId>, addrs: Vec<SocketAddr>, why: String },
     /// A peer of this project was seen on the network.
@@ -180,6 +182,9 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         asks: super::greet::Asks::default(),
         copies: super::copies::Copies::default(),
         link_tickets: super::machines::LinkTickets::default(),
+        tellings: Vec::new(),
+        advised: false,
+        turned_away: None,
         connects: Vec::new(),
         same_history: None,
         stopped: None,
@@ -251,6 +256,7 @@ impl Core {
             Wake::Status(reply) => self.status_for_service(reply),
             Wake::Arrived(connection) => self.arrived(connection),
             Wake::Greeted(arrival) => self.greeted(now, *arrival),
+            Wake::TurnedAway { why } => self.turned_away = Some(why),
             Wake::NotReached { dialled, addrs, why } => self.not_reached(now, dialled, &addrs, &why),
             Wake::Seen { peer, addrs } => self.seen(peer, addrs),
             Wake::OwnKey(secret) => self.dialled_own_key(secret),
@@ -300,6 +306,8 @@ impl Core {
         self.drive_dials(now);
         self.tell_card();
         self.drain(now);
+        self.drive_tellings(now);
+        self.advise_votes();
         self.flush();
         if std::mem::take(&mut self.changed) {
             self.changes.send_modify(|count| *count += 1);
@@ -316,6 +324,7 @@ impl Core {
             self.landing.next_wake(),
             self.next_dial(),
             self.asks.next_wake(),
+            self.next_telling(),
             self.quiet.next_wake(),
             self.clocks.next_wake(),
         ];

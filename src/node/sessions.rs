@@ -39,6 +39,14 @@ pub(super) struct SessionEnd {
     why: String,
     /// It said goodbye, or another connection took over.
     orderly: bool,
+    /// It says that we are no member.
+    turned_away: bool,
+}
+
+impl SessionEnd {
+    fn new(why: String, orderly: bool) -> Self {
+        Self { why, orderly, turned_away: false }
+    }
 }
 
 /// A connection on which the first frame was read.
@@ -99,7 +107,7 @@ impl Core {
                 known.wait = (known.wait * 2).clamp(millis(limits::REDIAL_MIN), millis(limits::REDIAL_MAX));
                 known.next_dial = Some(now + known.wait);
             }
-            return refused(CloseCode::NotAMember, "it is not a member");
+            return refused(CloseCode::NotAMember, &self.why_removed(&peer, hello.certificate.identity));
         }
         if peer == self.me {
             if self.is_copy(&connection) {
@@ -172,6 +180,7 @@ impl Core {
         let chains = BTreeMap::new();
         self.sessions
             .insert(peer, Session { id, connection, hello, began: now, out, held: None, held_told: false, chains });
+        self.turned_away = None;
         self.fetches.peer_up(peer);
         self.sync.handle(now, Input::PeerUp { peer, digest });
         let served = self.served_now();
@@ -347,11 +356,8 @@ impl Core {
         }
     }
 
-    /// Ends a session with one who is welcome no more; it is not dialled again soon.
-    pub(super) fn close_session(&mut self, now: Millis, peer: PeerId, code: CloseCode, why: &str) {
-        if let Some(session) = self.sessions.get(&peer) {
-            session.connection.close(code, why);
-        }
+    /// Forgets a session with one who is welcome no more, whose connection the caller closes; not dialled again soon.
+    pub(super) fn leave_session(&mut self, now: Millis, peer: PeerId) {
         self.end_session(now, peer, true);
         if let Some(known) = self.known.get_mut(&peer) {
             known.wait = millis(limits::REDIAL_MAX);
@@ -362,6 +368,9 @@ impl Core {
     pub(super) fn ended(&mut self, now: Millis, peer: PeerId, session: u64, end: SessionEnd) {
         if self.is_current(&peer, session) {
             tracing::debug!(peer = %peer.short(), why = end.why, "session ended");
+            if end.turned_away {
+                self.turned_away = Some(end.why);
+            }
             self.end_session(now, peer, end.orderly);
         }
     }
@@ -464,24 +473,25 @@ async fn read_session(wake: mpsc::Sender<Wake>, peer: PeerId, session: u64, conn
     let end = loop {
         let bytes = match recv.read_frame(limits::FRAME_BYTES).await {
             Ok(Some(bytes)) => bytes,
-            Ok(None) => break SessionEnd { why: "its control stream ended".to_owned(), orderly: true },
+            Ok(None) => break SessionEnd::new("its control stream ended".to_owned(), true),
             Err(error) => {
                 if let Some(closed) = connection.close_reason() {
-                    break SessionEnd { orderly: closed.code == Some(CloseCode::Bye), why: closed.why };
+                    let turned_away = closed.by_peer && closed.code == Some(CloseCode::NotAMember);
+                    break SessionEnd { orderly: closed.code == Some(CloseCode::Bye), why: closed.why, turned_away };
                 }
                 let code = match error {
                     FrameError::TooLarge { .. } => CloseCode::TooLarge,
                     _ => CloseCode::Protocol,
                 };
                 connection.close(code, &error.to_string());
-                break SessionEnd { orderly: false, why: error.to_string() };
+                break SessionEnd::new(error.to_string(), false);
             }
         };
         let message = match Message::decode(&bytes) {
             Ok(message) => message,
             Err(error) => {
                 connection.close(CloseCode::Protocol, &error.to_string());
-                break SessionEnd { why: error.to_string(), orderly: false };
+                break SessionEnd::new(error.to_string(), false);
             }
         };
         let said = match message {

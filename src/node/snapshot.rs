@@ -91,6 +91,10 @@ impl Core {
         }
         problems.extend(self.copied_key());
         problems.extend(self.clock_problems());
+        if let Some(why) = self.turned_away.as_ref().filter(|_| self.sessions.is_empty()) {
+            let message = format!("others of this project turn this clone away: {why}");
+            problems.push(Refusal::new("turned-away", message, "lansync members"));
+        }
         if self.my_member().is_none() && self.state.genesis().is_some() {
             problems.push(Refusal::new("not-a-member", "you are not a member of this project", "lansync up --new"));
         }

@@ -63,6 +63,12 @@ impl Service {
                 let unsent = stopped.map_or(0, |stopped| stopped.unsent);
                 value(&DownDone { was_up: stopped.is_some(), ended, unsent })
             }
+            Request::Leave => {
+                let node = self.node_of(dir).await?;
+                let done = self.ask(&node, Request::Leave, session).await?;
+                self.stop_sharing(node.repo()).await;
+                Ok(done)
+            }
             Request::Projects => {
                 let roots = discover(dir).ok().and_then(|repo| {
                     let (_, tip) = open::default_branch(&repo).ok()??;

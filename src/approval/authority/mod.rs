@@ -3,6 +3,7 @@
 //! Each event is judged once by its own causal past; only an accepted revocation, the votes on it and the proof of a
 //! fork reach back. Nothing is judged by clock, arrival or configuration. The algorithm stands in docs/authority.md.
 
+mod ballot;
 mod judge;
 mod past;
 mod strands;
@@ -13,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+pub use ballot::Ballot;
 pub(super) use judge::{Deed, Judge, Need};
 pub(super) use past::{Gov, Past, Pasts, Set};
 pub(super) use strands::{Strand, Strands};

@@ -287,7 +287,7 @@ impl Authority {
     }
 
     /// Members who back a revocation: its author and those who voted for it, as far as it knew them as maintainers.
-    fn backers(&self, gov: Gov, judge: &Judge, set: &Set) -> BTreeSet<MemberId> {
+    pub(super) fn backers(&self, gov: Gov, judge: &Judge, set: &Set) -> BTreeSet<MemberId> {
         let entry = self.get(gov);
         let view = self.view(entry.past);
         let votes = self.votes.get(&entry.id).into_iter().flatten().copied().filter(|vote| set.has(*vote));

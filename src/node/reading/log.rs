@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::LogLine;
 use crate::eventlog::{Event, Payload};
+use crate::id::EventId;
 use crate::node::clock::rfc3339;
 use crate::node::settings::clip;
 use crate::node::snapshot::Snapshot;
@@ -22,10 +23,25 @@ impl Snapshot {
             at: rfc3339(body.hlc.millis()),
             hlc: body.hlc.bits(),
             kind: body.kind.name().map_or_else(|| format!("kind-{}", body.kind.0), str::to_owned),
-            void: self.state.void(&event.id()).map(|why| json!({"code": why.code(), "by": null})),
+            void: self.void(&event.id()),
             text,
             fields,
         }
+    }
+
+    /// Why an event does not count; with the revocation that voids it, and its reason.
+    fn void(&self, id: &EventId) -> Option<Value> {
+        let why = self.state.void(id)?;
+        let by = why.by();
+        // A revocation that counts does, also of its own author.
+        if self.state.revocations().iter().any(|(accepted, _)| accepted == id) {
+            return None;
+        }
+        let reason = by.and_then(|by| self.state.event(&by)).and_then(|event| match event.payload() {
+            Payload::Revoke(revoke) if !revoke.reason.is_empty() => Some(clip(&revoke.reason)),
+            _ => None,
+        });
+        Some(json!({"code": why.code(), "by": by.map(|by| by.to_string()), "reason": reason}))
     }
 
     fn revision_name(&self, id: &crate::id::EventId) -> String {

@@ -8,11 +8,13 @@ mod range;
 mod rights;
 mod stats;
 mod status;
+mod verify;
 
 use super::snapshot::Snapshot;
 use crate::api::{Refusal, Reply, Request, View};
 
 pub(super) use proposals::{find_proposal, one_proposal};
+pub(super) use rights::{removal, wanted};
 
 fn done<T: serde::Serialize>(value: &T) -> Result<Vec<Reply>, Refusal> {
     let value = serde_json::to_value(value).map_err(|error| Refusal::plain("failed", error.to_string()))?;
@@ -34,6 +36,8 @@ pub(super) fn answer(snapshot: &Snapshot, request: &Request) -> Result<Vec<Reply
         Request::Stats { since, until } => done(&snapshot.stats(*since, *until)?),
         Request::At { at, request } => answer(&snapshot.earlier(*at)?, request),
         Request::Members => done(&snapshot.members()),
+        Request::Policy => done(&snapshot.policy()),
+        Request::Verify => done(&snapshot.verify()?),
         Request::Peers => done(&snapshot.peers()),
         Request::Whoami => done(&snapshot.whoami()),
         Request::Doctor => done(&snapshot.doctor()),
