@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::eventlog::{
-    Approve, Certify, Extensions, Grant, Invite, Land, LandingContent, Policy, Propose, Reject, Role, Withdraw,
+    Approve, Certify, Extensions, Grant, Invite, Land, LandingContent, Policy, Propose, Reject, Role, Target, Withdraw,
 };
 use crate::id::Handle;
 use crate::keys::{FeedKey, IdentityKey, Secret};
@@ -254,6 +254,7 @@ proptest! {
         let all = play(&steps);
         let again = replay(&reordered(&all.log, &choices), all.state.project());
         prop_assert_eq!(summary(&again), summary(&all.state));
+        prop_assert_eq!(again.digest(), all.state.digest());
     }
 }
 
@@ -470,4 +471,40 @@ fn what_an_earlier_time_costs() {
     let (each, count) = (begun.elapsed() / events.len() as u32, events.len() as u64);
     println!("{count} events: {each:?} and {} bytes each, beside the event itself", (resident() - before) / count);
     assert_eq!(summary(&then), summary(&ana.state));
+}
+
+#[test]
+fn a_removal_that_needs_votes_says_how_many_and_whose() {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Maintainer);
+    let mut bo = Hand::joiner(1, &ana);
+    bo.grant(2, Role::Maintainer);
+    let mut cleo = Hand::joiner(2, &bo);
+    // Cleo came after Bo, so Bo goes only by a vote of two of the three.
+    let bos = MemberId::of(&keys(1).1.identity());
+    let mut pins = cleo.state.pins(&[Target::Member(bos)]);
+    pins.sort_unstable();
+    let revoke = crate::eventlog::Revoke {
+        targets: vec![Target::Member(bos)],
+        pins: pins.clone(),
+        reason: String::new(),
+        extensions: Extensions::default(),
+    };
+    let removal = cleo.write(Payload::Revoke(revoke), pins);
+    ana.merge(&cleo);
+    let ballots = ana.state.ballots();
+    let anas = MemberId::of(&keys(0).1.identity());
+    assert_eq!(ballots.len(), 1);
+    assert_eq!((ballots[0].on, ballots[0].needs), (removal, 1));
+    assert_eq!(ballots[0].can_vote, [anas].into());
+    assert_ne!(ana.state.role(&bos), None);
+    let vote = crate::eventlog::Vote { on: removal, message: String::new(), extensions: Extensions::default() };
+    ana.write(Payload::Vote(vote), vec![removal]);
+    assert_eq!(ana.state.ballots(), []);
+    assert_eq!(ana.state.role(&bos), None);
+    let feed = keys(1).0.peer();
+    assert_eq!(ana.state.removal(&keys(1).1.identity(), &feed), Some(removal));
+    // The digest is that of the events, whatever the order, and another without the vote.
+    assert_eq!(replay(&ana.log, ana.state.project()).digest(), ana.state.digest());
+    assert_ne!(cleo.state.digest(), ana.state.digest());
 }

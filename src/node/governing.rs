@@ -143,7 +143,7 @@ impl Core {
         let (payload, refs) = self.revocation(target, reason);
         let ids = self.write(now, |writer| writer.add(payload, refs).map(drop))?;
         let id = ids[0];
-        let answer = move |core: &Core, heard: &Heard| {
+        let answer = move |core: &Self, heard: &Heard| {
             let Standing { accepted, needs_votes, can_vote } = core.standing(&id);
             let (revocation, member) = (id.to_string(), core.state.handle(&owner));
             let unheard = heard.missing.clone();
@@ -196,7 +196,7 @@ impl Core {
             writer.add(Payload::Grant(grant), Vec::new()).map(drop)
         })?;
         let (first, member) = (ids[0], member.id);
-        let answer = move |core: &Core, heard: &Heard| {
+        let answer = move |core: &Self, heard: &Heard| {
             let standings: Vec<Standing> = ids.iter().map(|id| core.standing(id)).collect();
             let accepted = standings.iter().all(|standing| standing.accepted);
             let waits = standings.into_iter().find(|standing| !standing.accepted);
@@ -257,7 +257,7 @@ impl Core {
             }
             Ok(())
         })?;
-        let answer = move |core: &Core, heard: &Heard| {
+        let answer = move |core: &Self, heard: &Heard| {
             let Standing { accepted, needs_votes, can_vote } = core.standing(&on);
             done(&VoteDone {
                 on: on.to_string(),
@@ -279,7 +279,7 @@ impl Core {
         let (id, name) = (self.state.project(), self.state.genesis().map(|(_, genesis)| genesis.name.clone()));
         let project = ProjectName { id: id.to_string(), name: settings::clip(&name.unwrap_or_default()) };
         let revocation = ids[0].to_string();
-        let answer = move |_: &Core, heard: &Heard| {
+        let answer = move |_: &Self, heard: &Heard| {
             done(&LeaveDone { project, revocation, unheard: heard.missing.clone(), heard: heard.anybody })
         };
         Ok(Telling::new(true, answer))

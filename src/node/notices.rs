@@ -4,6 +4,7 @@ use super::clock::rfc3339;
 use super::core::Core;
 use crate::api::{Notice, Refusal};
 use crate::approval::{Change, ProposalState, Void};
+use crate::eventlog::{Payload, Target};
 use crate::hlc::Millis;
 use crate::id::{EventId, MemberId, ObjectId, PeerId};
 use crate::limits;
@@ -111,9 +112,19 @@ impl Core {
         let first = self.state.event(event).map(|event| event.body().hlc) == since;
         if first && self.state.is_counting(event) {
             self.notice("joined", Some(who.clone()), None, None, format!("{by} let {who} in as {role}"));
-        } else if self.state.is_counting(event) {
+        } else if self.state.is_counting(event) && !self.follows_removal(event, member) {
             self.notice("role", Some(who.clone()), None, None, format!("{by} made {who} a {role}"));
         }
+    }
+
+    /// Was a larger role taken just before? Then this was told with that.
+    fn follows_removal(&self, grant: &EventId, member: &MemberId) -> bool {
+        let before = self.state.event(grant).and_then(|event| event.body().prev);
+        let before = before.and_then(|id| self.state.event(&id));
+        before.is_some_and(|event| match event.payload() {
+            Payload::Revoke(revoke) => revoke.targets.contains(&Target::Member(*member)),
+            _ => false,
+        })
     }
 
     fn feed_began(&mut self, now: Millis, feed: crate::id::PeerId) {
