@@ -9,7 +9,8 @@ use super::authority::Strand;
 use super::check::At;
 use super::{Change, State};
 use crate::eventlog::rows::{EventRow, Place, Table};
-use crate::eventlog::{Event, Frontier, Head};
+use crate::eventlog::{Event, Frontier, Head, Intake};
+use crate::hlc::Millis;
 use crate::id::{EventId, IdentityId, MemberId};
 
 impl State {
@@ -31,6 +32,7 @@ impl State {
                     id: event.id(),
                     hlc: body.hlc.bits(),
                     past: 0,
+                    intake: Intake::default(),
                     governs: None,
                     began: body.hlc.bits(),
                     cut: None,
@@ -59,6 +61,7 @@ impl State {
         self.events += 1;
         let strand = self.authority.strands.get_mut(place.strand);
         (strand.seq, strand.id, strand.hlc, strand.past) = (body.seq, id, body.hlc.bits(), row.past);
+        strand.intake = strand.intake.add(body.hlc, event.bytes().len());
         if body.kind.governs() {
             strand.governs = Some(body.seq);
         }
@@ -66,6 +69,17 @@ impl State {
             (strand.logged, strand.logged_id) = (Some(body.seq), id);
         }
         self.dirty.insert(place.strand);
+    }
+
+    /// From when on an event counts as received, by the wall clock: its own time, or later where its author writes more than
+    /// a log can take. The same on every machine; what is old is due at once.
+    pub fn due(&self, event: &Event) -> Millis {
+        let body = event.body();
+        let strands = self.authority.strands.of_feed(&body.author).iter();
+        let extended =
+            strands.map(|strand| self.authority.strands.get(*strand)).find(|strand| Some(strand.id) == body.prev);
+        let intake = extended.map_or_else(Intake::default, |strand| strand.intake);
+        intake.add(body.hlc, event.bytes().len()).due()
     }
 
     /// Does it name an event past a cut, or stand on a strand that is cut?

@@ -293,7 +293,7 @@ impl Core {
         let horizon = wall.saturating_add(millis(limits::CLOCK_DRIFT));
         let mut until: Option<Millis> = None;
         for event in events {
-            let due = event.body().hlc.millis();
+            let due = self.state.due(&event);
             if due > horizon {
                 // Held: as if it had not been received yet, here and for whoever asks.
                 self.hold_back(&peer, Held { author: event.body().author, due });

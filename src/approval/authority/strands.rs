@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::eventlog::Head;
 use crate::eventlog::rows::Place;
+use crate::eventlog::{Head, Intake};
 use crate::hlc::Hlc;
 use crate::id::{EventId, IdentityId, MemberId, PeerId};
 
@@ -29,6 +29,8 @@ pub(in crate::approval) struct Strand {
     pub(in crate::approval) hlc: u64,
     /// The set of governance events at its head, by number.
     pub(in crate::approval) past: u32,
+    /// How much of what its author may write in a day is used up.
+    pub(in crate::approval) intake: Intake,
     /// The last governance event on it.
     pub(in crate::approval) governs: Option<u64>,
     /// Its time at its beginning, for what is bounded by time.
