@@ -14,4 +14,6 @@ pub mod limits;
 pub mod node;
 pub mod quic;
 pub mod service;
+#[cfg(test)]
+mod simulator;
 pub mod sync;

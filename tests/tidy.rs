@@ -56,6 +56,7 @@ fn may_import(module: &str) -> Vec<&'static str> {
         "git" | "quic" | "discovery" => with(&[]),
         "node" => with(&["eventlog", "store", "approval", "sync", "git", "quic", "discovery"]),
         "service" => with(&["eventlog", "store", "approval", "sync", "git", "quic", "discovery", "node"]),
+        "simulator" => with(&["eventlog", "approval", "sync"]),
         "cli" => with(&["service", "node", "sync"]),
         "lib" | "main" => with(&["cli"]),
         other => panic!("src/{other} has no layer: give it one in ARCHITECTURE.md and here"),
@@ -72,6 +73,7 @@ fn is_test(file: &str) -> bool {
         || file.contains("/tests/")
         || file.ends_with("golden.rs")
         || file.ends_with("testing.rs")
+        || file.starts_with("src/simulator/")
 }
 
 #[test]

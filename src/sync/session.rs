@@ -106,6 +106,8 @@ struct Neighbour {
     /// A batch is being read or is on its way.
     loading: bool,
     ask_again: Option<Millis>,
+    /// Some of what it sent in this session was held, so what it sends may rest on what is not here.
+    held_back: bool,
 }
 
 /// All sessions of one node.
@@ -142,7 +144,9 @@ impl Sync {
             }
             Input::Held { peer, until } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    neighbour.ask_again = Some(until);
+                    // The first to come due: a later one must not delay it.
+                    neighbour.ask_again = Some(neighbour.ask_again.map_or(until, |at| at.min(until)));
+                    neighbour.held_back = true;
                 }
             }
             Input::Due => {
@@ -180,6 +184,12 @@ impl Sync {
     /// The last number of `feed` that this neighbour holds durably.
     pub fn durable_at(&self, peer: &PeerId, feed: &PeerId) -> Option<u64> {
         self.neighbours.get(peer)?.durable.get(feed).copied()
+    }
+
+    /// Were events of this neighbour held since its session began? Then it may send some that rest on those, and is not
+    /// at fault: they are held as well, and asked for again ([`Input::Held`]).
+    pub fn held_back(&self, peer: &PeerId) -> bool {
+        self.neighbours.get(peer).is_some_and(|neighbour| neighbour.held_back)
     }
 
     fn peer_up(&mut self, peer: PeerId, digest: [u8; 32]) {

@@ -237,7 +237,10 @@ fn held_events_are_asked_for_again_when_their_time_comes() {
     let peer = PeerId([5; 32]);
     sync.handle(0, Input::PeerUp { peer, digest: sync.digest() });
     assert!(sync.poll().is_none(), "equal logs have nothing to say");
+    assert!(!sync.held_back(&peer));
     sync.handle(0, Input::Held { peer, until: 500 });
+    sync.handle(0, Input::Held { peer, until: 90_000 });
+    assert!(sync.held_back(&peer), "what rests on them may come as well");
     assert_eq!(sync.next_wake(), Some(500));
     sync.handle(499, Input::Due);
     assert!(sync.poll().is_none());
