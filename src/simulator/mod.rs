@@ -12,4 +12,5 @@ mod node;
 mod people;
 mod rng;
 mod run;
+mod scale;
 mod tests;

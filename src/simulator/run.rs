@@ -312,7 +312,8 @@ impl Sim {
             What::Load { at, of, session, lacking } => {
                 let any = self.nodes[at].fault == Fault::LoadsForAnySession && self.nodes[at].up;
                 if any || self.is_current(at, of, session) {
-                    let events = self.nodes[at].log.lacking(&lacking, 4_000);
+                    let limit = if self.nodes[at].fault == Fault::LoadsForAnySession { 400 } else { 4_000 };
+                    let events = self.nodes[at].log.lacking(&lacking, limit);
                     let peer = self.nodes[of].peer;
                     self.nodes[at].input(now, Input::Loaded { peer, events });
                     self.drive(at);
@@ -484,7 +485,6 @@ impl Sim {
             }
             8 => {
                 let other = pick(&mut self.rng);
-                let n = if self.scenario.fault == Fault::LoadsForAnySession { 1 } else { n };
                 self.cut(n, other, Some(0));
             }
             _ => {
@@ -551,6 +551,9 @@ impl Sim {
                 let busy = if self.nodes[n].fault == Fault::LoadsForAnySession { 700 } else { 20 };
                 let wait = if self.rng.chance(busy) { self.rng.between(1, 8_000) } else { self.rng.between(1, 5) };
                 self.queue.after(wait, What::Load { at: n, of, session, lacking });
+                if busy > 500 && self.rng.chance(300) {
+                    self.cut(n, of, Some(0));
+                }
             }
             Do::Append => {
                 let wait = self.rng.between(1, 25);

@@ -70,7 +70,9 @@ fn every_fault_is_caught() {
     ];
     for fault in faults {
         let caught = (0..400).find_map(|seed| {
-            let (_, wrong) = run(Scenario { fault, ..Scenario::of(seed) });
+            let scenario = Scenario::of(seed);
+            let hostile = if fault == Fault::TakesUnsound { 1 } else { scenario.hostile };
+            let (_, wrong) = run(Scenario { fault, hostile, acts: scenario.acts + 40, ..scenario });
             wrong.into_iter().next().map(|wrong| (seed, wrong))
         });
         println!("mutant {fault:?}: {caught:?}");

@@ -4,12 +4,14 @@
 //! It never sends what a neighbour's frontier shows it has, and only what is durable here.
 
 mod fetch;
+mod mesh;
 mod message;
 mod pairing;
 mod session;
 mod ticket;
 
 pub use fetch::{Fetch, Fetches};
+pub use mesh::Mesh;
 pub(crate) use message::join_proof;
 pub use message::{FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, MessageError, VERSION};
 pub use pairing::{Asker, AskerStep, Greeter, GreeterStep, PairingError, Words};
