@@ -100,3 +100,13 @@ pub const MESH_MOST: usize = 16;
 /// How often a node dials a peer that chance picks although it has enough sessions: groups that were apart find each
 /// other within this time, and a session costs a handshake and a list of what is served.
 pub const MESH_TURN: Duration = Duration::from_secs(120);
+
+/// With at most this many neighbours each is sent every event at once; with more, those that get it from others too
+/// are only told of it.
+pub const SEND_AT_ONCE: usize = 4;
+/// How long a neighbour that gets its events from others has for it, before it is sent what it lacks.
+pub const SEND_LATER: Duration = Duration::from_millis(400);
+/// The neighbours of one peer begin to send it the same thing this far apart, in sixteen steps.
+pub const SEND_STEP: Duration = Duration::from_millis(60);
+/// Whoever gets something, but not all, from others is sent the rest after this long.
+pub const SEND_LATEST: Duration = Duration::from_secs(3);

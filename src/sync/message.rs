@@ -48,6 +48,9 @@ pub enum Message {
     Held(Vec<FrontierEntry>),
     /// The sender has verified the objects of these commits and serves them.
     Objects(Vec<ObjectId>),
+    /// The sender got what it was just sent from others before: it need only be told what is held from now on, and
+    /// sent later what it still lacks then.
+    Enough,
     /// A type that this version does not know.
     Unknown(u8),
 }
@@ -89,6 +92,7 @@ impl Message {
             Self::Events(events) => tagged(3, events),
             Self::Held(entries) => tagged(4, entries),
             Self::Objects(commits) => tagged(5, commits),
+            Self::Enough => vec![6],
             Self::Unknown(tag) => vec![*tag],
         }
     }
@@ -108,6 +112,7 @@ impl Message {
             [3, rest @ ..] => Self::Events(codec::decode(rest, LIMIT)?),
             [4, rest @ ..] => Self::Held(codec::decode(rest, LIMIT)?),
             [5, rest @ ..] => Self::Objects(codec::decode(rest, LIMIT)?),
+            [6] => Self::Enough,
             [tag, ..] => Self::Unknown(*tag),
         })
     }
@@ -300,6 +305,7 @@ mod tests {
             Message::Events(vec![vec![1, 2], vec![]]),
             Message::Held(vec![entry]),
             Message::Objects(vec![ObjectId::Sha1([4; 20])]),
+            Message::Enough,
         ] {
             assert_eq!(Message::decode(&message.encode()), Ok(message));
         }

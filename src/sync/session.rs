@@ -1,6 +1,7 @@
 //! Sessions with neighbours: compare digests, exchange frontiers, send what is lacking, then forward.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use super::message::Message;
 use crate::eventlog::{Durable, Event, Frontier, FrontierEntry, Lacking};
@@ -105,6 +106,12 @@ struct Neighbour {
     told: bool,
     /// A batch is being read or is on its way.
     loading: bool,
+    /// It was sent something in this session.
+    began: bool,
+    /// It gets the same from others, sooner: it is told what is held here, and sent only what it still lacks later.
+    lazy: bool,
+    /// Since when it lacks something that it is not sent yet, and when it will be.
+    send_at: Option<(Millis, Millis)>,
     ask_again: Option<Millis>,
     /// Some of what it sent in this session was held, so what it sends may rest on what is not here.
     held_back: bool,
@@ -114,6 +121,8 @@ struct Neighbour {
 #[derive(Debug, Default)]
 pub struct Sync {
     frontier: Frontier,
+    /// What came in events, be it durable yet or not.
+    came: BTreeMap<PeerId, u64>,
     neighbours: BTreeMap<PeerId, Neighbour>,
     outputs: VecDeque<Output>,
 }
@@ -132,14 +141,14 @@ impl Sync {
                 self.neighbours.remove(&peer);
                 self.outputs.retain(|output| output.peer() != peer);
             }
-            Input::Received { peer, message } => self.received(peer, message),
+            Input::Received { peer, message } => self.received(now, peer, message),
             Input::Told { peer, heads } => self.told(peer, &heads),
-            Input::Stored(events) => self.stored(&events),
-            Input::Loaded { peer, events } => self.loaded(peer, events),
+            Input::Stored(events) => self.stored(now, &events),
+            Input::Loaded { peer, events } => self.loaded(now, peer, events),
             Input::Flushed(peer) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.loading = false;
-                    self.pump(peer);
+                    self.pump(now, peer);
                 }
             }
             Input::Held { peer, until } => {
@@ -150,11 +159,21 @@ impl Sync {
                 }
             }
             Input::Due => {
-                let due = |neighbour: &Neighbour| neighbour.ask_again.is_some_and(|at| at <= now);
-                let due: Vec<PeerId> =
-                    self.neighbours.iter().filter(|(_, neighbour)| due(neighbour)).map(|(peer, _)| *peer).collect();
-                for peer in due {
-                    self.tell_frontier(peer);
+                let due = |at: Option<Millis>| at.is_some_and(|at| at <= now);
+                let peers: Vec<(PeerId, bool, bool)> = self
+                    .neighbours
+                    .iter()
+                    .map(|(peer, neighbour)| {
+                        (*peer, due(neighbour.ask_again), due(neighbour.send_at.map(|(_, at)| at)))
+                    })
+                    .collect();
+                for (peer, ask, send) in peers {
+                    if ask {
+                        self.tell_frontier(peer);
+                    }
+                    if send {
+                        self.pump(now, peer);
+                    }
                 }
             }
         }
@@ -167,7 +186,8 @@ impl Sync {
 
     /// When [`Input::Due`] is to be given at the latest.
     pub fn next_wake(&self) -> Option<Millis> {
-        self.neighbours.values().filter_map(|neighbour| neighbour.ask_again).min()
+        let waits = |neighbour: &Neighbour| [neighbour.ask_again, neighbour.send_at.map(|(_, at)| at)];
+        self.neighbours.values().flat_map(waits).flatten().min()
     }
 
     /// The digest of what is durable here, for a hello.
@@ -221,7 +241,19 @@ impl Sync {
         self.outputs.push_back(Output::Send { peer, message, flush: false });
     }
 
-    fn received(&mut self, peer: PeerId, message: Message) {
+    /// With few neighbours everything is sent to each at once.
+    fn is_crowded(&self) -> bool {
+        self.neighbours.len() > limits::SEND_AT_ONCE
+    }
+
+    /// Neighbours of one peer wait differently long before they send it the same: they have different neighbours.
+    fn wait(&self, base: Duration) -> Millis {
+        let mixed = self.neighbours.keys().fold(0, |mixed, peer| mixed ^ peer.0[0]);
+        millis(base + limits::SEND_STEP * u32::from(mixed % 16))
+    }
+
+    fn received(&mut self, now: Millis, peer: PeerId, message: Message) {
+        let later = self.wait(limits::SEND_LATER);
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         match message {
             Message::Frontier { entries, last } => {
@@ -238,7 +270,7 @@ impl Sync {
                     if !neighbour.told {
                         self.tell_frontier(peer);
                     }
-                    self.pump(peer);
+                    self.pump(now, peer);
                 }
             }
             // Events are checked and stored by the node, which then tells `Input::Stored`.
@@ -251,7 +283,14 @@ impl Sync {
                         raise(&mut neighbour.durable, entry.feed, entry.seq);
                     }
                 }
+                if let Some((since, _)) = neighbour.send_at {
+                    // Others are sending it what it lacks, though perhaps not all of it.
+                    let latest = since + millis(limits::SEND_LATEST);
+                    neighbour.send_at = Some((since, (now + later).min(latest)));
+                    self.pump(now, peer);
+                }
             }
+            Message::Enough => neighbour.lazy = true,
             Message::Objects(commits) => self.outputs.push_back(Output::Serves { peer, commits }),
             Message::Unknown(_) => {}
         }
@@ -260,14 +299,25 @@ impl Sync {
     /// Only what is durable is ever sent, so whoever sends an event holds it. What is durable here already is
     /// acknowledged at once; what is new is when it has been stored.
     fn told(&mut self, peer: PeerId, heads: &[(PeerId, u64)]) {
+        let crowded = self.is_crowded();
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        let mut known = Vec::new();
+        let (mut known, mut news) = (Vec::new(), false);
         for (feed, seq) in heads {
             raise(&mut neighbour.has, *feed, *seq);
             raise(&mut neighbour.durable, *feed, *seq);
-            if self.frontier.head(feed).is_some_and(|head| head.seq >= *seq) {
+            let durable = self.frontier.head(feed).is_some_and(|head| head.seq >= *seq);
+            if durable {
                 known.push(*feed);
             }
+            news |= !durable && self.came.get(feed).is_none_or(|came| came < seq);
+            raise(&mut self.came, *feed, *seq);
+        }
+        if news {
+            neighbour.lazy = false;
+        } else if crowded && !heads.is_empty() {
+            // All of it came from others before.
+            neighbour.lazy = true;
+            self.outputs.push_back(Output::Send { peer, message: Message::Enough, flush: false });
         }
         self.say_held(peer, &known);
     }
@@ -279,11 +329,12 @@ impl Sync {
         }
     }
 
-    fn stored(&mut self, events: &[Durable<Event>]) {
+    fn stored(&mut self, now: Millis, events: &[Durable<Event>]) {
+        let crowded = self.is_crowded();
         let caught_up: Vec<PeerId> = self
             .neighbours
             .iter()
-            .filter(|(_, n)| n.known && !n.loading && self.frontier.lacking(&n.has).is_empty())
+            .filter(|(_, n)| n.known && !n.loading && !(crowded && n.lazy) && self.frontier.lacking(&n.has).is_empty())
             .map(|(peer, _)| *peer)
             .collect();
         let mut feeds: BTreeMap<PeerId, u64> = BTreeMap::new();
@@ -296,14 +347,16 @@ impl Sync {
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         for peer in peers {
             // Those who have it already hear that it is here too; the others hear by getting it.
-            let has = |feed: &PeerId, seq: u64| self.neighbours[&peer].has.get(feed).is_some_and(|has| *has >= seq);
+            let neighbour = &self.neighbours[&peer];
+            let only_told = crowded && neighbour.lazy && neighbour.known;
+            let has = |feed: &PeerId, seq: u64| only_told || neighbour.has.get(feed).is_some_and(|has| *has >= seq);
             let known: Vec<PeerId> =
                 feeds.iter().filter(|(feed, seq)| has(feed, **seq)).map(|(feed, _)| *feed).collect();
             self.say_held(peer, &known);
             if caught_up.contains(&peer) {
                 self.forward(peer, events);
             } else {
-                self.pump(peer);
+                self.pump(now, peer);
             }
         }
     }
@@ -329,24 +382,39 @@ impl Sync {
         }
         if !batch.is_empty() {
             neighbour.loading = true;
+            neighbour.began = true;
             self.outputs.push_back(Output::Send { peer, message: Message::Events(batch), flush: true });
         }
     }
 
-    /// Has the next batch read for a neighbour that lacks something.
-    fn pump(&mut self, peer: PeerId) {
+    /// Has the next batch read for a neighbour that lacks something, at once or when others have had time to send it.
+    fn pump(&mut self, now: Millis, peer: PeerId) {
+        let crowded = self.is_crowded();
+        let (first, later) = (self.wait(Duration::ZERO), self.wait(limits::SEND_LATER));
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         if !neighbour.known || neighbour.loading {
             return;
         }
         let lacking = self.frontier.lacking(&neighbour.has);
-        if !lacking.is_empty() {
-            neighbour.loading = true;
-            self.outputs.push_back(Output::Load { peer, lacking });
+        if lacking.is_empty() {
+            neighbour.send_at = None;
+            return;
         }
+        if crowded && (neighbour.lazy || !neighbour.began) {
+            let wait = if neighbour.lazy { later } else { first };
+            let (_, at) = *neighbour.send_at.get_or_insert((now, now + wait));
+            if at > now {
+                return;
+            }
+        }
+        neighbour.send_at = None;
+        neighbour.lazy = false;
+        neighbour.began = true;
+        neighbour.loading = true;
+        self.outputs.push_back(Output::Load { peer, lacking });
     }
 
-    fn loaded(&mut self, peer: PeerId, events: Vec<Durable<Event>>) {
+    fn loaded(&mut self, now: Millis, peer: PeerId, events: Vec<Durable<Event>>) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let mut batch = Vec::with_capacity(events.len());
         for event in events {
@@ -360,7 +428,7 @@ impl Sync {
         }
         if batch.is_empty() {
             neighbour.loading = false;
-            self.pump(peer);
+            self.pump(now, peer);
         } else {
             self.outputs.push_back(Output::Send { peer, message: Message::Events(batch), flush: true });
         }
@@ -375,6 +443,10 @@ impl Output {
             }
         }
     }
+}
+
+fn millis(duration: Duration) -> Millis {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn raise(map: &mut BTreeMap<PeerId, u64>, feed: PeerId, seq: u64) {

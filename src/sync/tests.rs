@@ -248,3 +248,29 @@ fn held_events_are_asked_for_again_when_their_time_comes() {
     assert!(matches!(sync.poll(), Some(Output::Send { message: Message::Frontier { last: true, .. }, .. })));
     assert_eq!(sync.next_wake(), None);
 }
+
+/// With many neighbours: who says that it has enough is told of the next event, and sent it only if nobody else does.
+#[test]
+fn who_gets_it_from_others_is_only_told() {
+    let mut lan = Lan::new(7);
+    for other in 1..7 {
+        lan.connect(0, other);
+    }
+    let (one, two) = (lan.peer(1), lan.peer(2));
+    for peer in [one, two] {
+        lan.nodes[0].sync.handle(0, Input::Received { peer, message: Message::Enough });
+    }
+    lan.write(0, 1_000);
+    let said = |lan: &Lan, to: usize| lan.wires.0[&(0, to)].iter().cloned().collect::<Vec<_>>();
+    assert!(matches!(said(&lan, 1)[..], [Message::Held(_)]) && matches!(said(&lan, 2)[..], [Message::Held(_)]));
+    assert!(matches!(said(&lan, 3)[..], [Message::Events(_)]));
+    let Message::Held(held) = said(&lan, 1)[0].clone() else { panic!("it is told") };
+    lan.nodes[0].sync.handle(1, Input::Received { peer: one, message: Message::Held(held) });
+    lan.drain(0);
+    let at = lan.nodes[0].sync.next_wake().expect("the other is sent it later");
+    lan.nodes[0].sync.handle(at, Input::Due);
+    lan.drain(0);
+    assert_eq!(said(&lan, 1).len(), 1, "it got it from another");
+    assert!(matches!(said(&lan, 2)[..], [Message::Held(_), Message::Events(_)]));
+    assert_eq!(lan.nodes[0].sync.next_wake(), None);
+}
