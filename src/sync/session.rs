@@ -92,6 +92,9 @@ pub enum Output {
     },
 }
 
+/// Feeds of which one neighbour may speak.
+const FEEDS_TOLD: usize = limits::FRONTIER_FEEDS * 20;
+
 #[derive(Debug, Default)]
 struct Neighbour {
     /// Feed to last number that it has, as far as told or sent.
@@ -257,8 +260,7 @@ impl Sync {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         match message {
             Message::Frontier { entries, last } => {
-                let room = limits::FRONTIER_FEEDS * 20;
-                if neighbour.telling.len() + entries.len() > room {
+                if neighbour.telling.len() + entries.len() > FEEDS_TOLD {
                     self.outputs.push_back(Output::Drop { peer, why: "its frontier has too many feeds" });
                     return;
                 }
@@ -277,8 +279,8 @@ impl Sync {
             Message::Events(_) => {}
             Message::Held(entries) => {
                 for entry in entries {
-                    // Only feeds that we know: what it says of others would only take memory.
-                    if self.frontier.head(&entry.feed).is_some() {
+                    // Of a feed that begins we may hear before we have it. Too many of those would only take memory.
+                    if self.frontier.head(&entry.feed).is_some() || neighbour.has.len() < FEEDS_TOLD {
                         raise(&mut neighbour.has, entry.feed, entry.seq);
                         raise(&mut neighbour.durable, entry.feed, entry.seq);
                     }
