@@ -152,15 +152,13 @@ fn shown(node: &Node) -> BTreeMap<&'static str, String> {
 }
 
 fn same_everywhere(sim: &Sim, honest: &[usize], wrong: &mut Vec<String>) {
-    let in_project = |n: &&usize| {
-        let node = &sim.nodes[**n];
-        let founder = &sim.nodes[0].state;
-        founder.member_of_identity(&node.identity.identity()).is_some()
-    };
-    let here: Vec<usize> = honest.iter().filter(in_project).copied().collect();
-    let Some(first) = here.first() else { return };
+    // Those whom the rest talk to: who is not a member, or no more, hears nothing new.
+    let talks = |from: &usize, to: &usize| sim.nodes[*from].greets(&sim.nodes[*to]);
+    let liked = |n: &&usize| honest.iter().filter(|other| talks(other, n)).count();
+    let Some(first) = honest.iter().max_by_key(liked) else { return };
+    let here: Vec<usize> = honest.iter().filter(|n| *n != first && talks(first, n)).copied().collect();
     let expected = shown(&sim.nodes[*first]);
-    for n in &here[1..] {
+    for n in &here {
         for (what, text) in shown(&sim.nodes[*n]) {
             if expected[what] != text {
                 wrong.push(format!("nodes {first} and {n} differ in {what}"));

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use crate::eventlog::{Durable, Event, Frontier, Head, Lacking};
 use crate::id::{EventId, PeerId};
 
+/// Bytes to the event that they are, if they are one.
+type Read = HashMap<Vec<u8>, Option<Arc<Event>>>;
+
 /// What bytes were found to be, for all nodes of a run together: each is decoded and verified once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wire(Rc<RefCell<HashMap<Vec<u8>, Option<Arc<Event>>>>>);
+pub(super) struct Wire(Rc<RefCell<Read>>);
 
 impl Wire {
     /// The event that these bytes are, if they are one.

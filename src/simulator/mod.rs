@@ -4,6 +4,8 @@
 //! `LANSYNC_SEEDS=10000 cargo test --release --lib simulator::tests::honest_nodes_agree` runs that many seeds. A seed
 //! that fails is printed; a line with it in `tests/data/sim-seeds.txt` has it replayed first from then on.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests print figures and fail at once")]
+
 mod check;
 mod hostile;
 mod log;

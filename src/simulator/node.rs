@@ -18,6 +18,9 @@ use crate::sync::{Input, Message, Output, Sync};
 /// Does the state take both events of a doubled number, as proof that a feed forked? Until it does no run has forks.
 pub(super) const TAKES_FORKS: bool = false;
 
+/// Does the state act on revocations, votes and policies? Until it does nobody writes any.
+pub(super) const GOVERNS: bool = false;
+
 /// How far ahead of the own clock an event may be.
 const DRIFT: Millis = limits::CLOCK_DRIFT.as_secs() * 1_000;
 

@@ -1,11 +1,16 @@
 //! What members do: offer, approve, reject, take back, admit. One thing at a time, from what their own node shows.
 
-use super::node::{Node, keys};
+use std::sync::Arc;
+
+use super::node::{GOVERNS, Node, keys};
 use super::rng::Rng;
 use crate::approval::{Proposal, ProposalState, RULES};
-use crate::eventlog::{Approve, Extensions, Genesis, Grant, Payload, Policy, Propose, Reject, Role, Withdraw};
+use crate::eventlog::{
+    Approve, Event, Extensions, Genesis, Grant, Payload, Policy, Propose, Reject, Revoke, Role, SetPolicy, Target,
+    Vote, Withdraw,
+};
 use crate::hlc::Millis;
-use crate::id::{BranchName, EventId, Handle, MemberId, ObjectId};
+use crate::id::{BranchName, EventId, Handle, MemberId, ObjectId, PeerId};
 
 fn name(text: &str) -> BranchName {
     BranchName::new(text).expect("the name is plain")
@@ -80,6 +85,7 @@ impl Node {
                     self.write(now, Payload::Withdraw(withdraw), vec![revision]);
                 }
             }
+            86..92 if GOVERNS => self.govern(now, rng, role),
             86..100 if role.maintains() => {
                 let roles = [Role::Maintainer, Role::Contributor, Role::Contributor, Role::Reader, Role::Seed];
                 if let (Some(n), Some(role)) = (rng.pick(newcomers).copied(), rng.pick(&roles).copied()) {
@@ -89,6 +95,53 @@ impl Node {
             _ => {}
         }
         self.look(now);
+    }
+
+    /// Takes rights away, votes, or asks for more approvals; who is no maintainer can only leave.
+    fn govern(&mut self, now: Millis, rng: &mut Rng, role: Role) {
+        let me = self.state.member_of_identity(&self.identity.identity());
+        let members: Vec<(MemberId, Vec<PeerId>)> =
+            self.state.members().map(|member| (member.id, member.peers)).collect();
+        let target = if role.maintains() {
+            rng.pick(&members).cloned()
+        } else {
+            members.into_iter().find(|(member, _)| Some(*member) == me)
+        };
+        let what = if role.maintains() { rng.below(3) } else { 0 };
+        match (what, target) {
+            (0, Some((member, feeds))) => {
+                let mut pins: Vec<EventId> =
+                    feeds.iter().filter_map(|feed| self.state.frontier().head(feed)).map(|head| head.id).collect();
+                pins.sort_unstable();
+                let revoke = Revoke {
+                    targets: vec![Target::Member(member)],
+                    pins: pins.clone(),
+                    reason: String::new(),
+                    extensions: Extensions::default(),
+                };
+                self.write(now, Payload::Revoke(revoke), pins);
+            }
+            (1, _) => {
+                let governs = |event: &&Arc<Event>| event.body().kind.governs();
+                let events: Vec<EventId> =
+                    self.log.order().iter().rev().filter(governs).take(4).map(|event| event.id()).collect();
+                if let Some(on) = rng.pick(&events).copied() {
+                    let vote = Vote { on, message: String::new(), extensions: Extensions::default() };
+                    self.write(now, Payload::Vote(vote), vec![on]);
+                }
+            }
+            _ => {
+                let count = |rng: &mut Rng| u8::try_from(rng.between(1, 3)).unwrap_or(1);
+                let policy = SetPolicy {
+                    approvals: count(rng),
+                    own_counts: rng.chance(500),
+                    votes: count(rng),
+                    rules: RULES,
+                    extensions: Extensions::default(),
+                };
+                self.write(now, Payload::Policy(policy), Vec::new());
+            }
+        }
     }
 
     pub(super) fn propose(&mut self, now: Millis, rng: &mut Rng) {

@@ -57,19 +57,20 @@ fn a_seed_says_everything() {
 /// A node that does something wrong is found out, by at least one of a few seeds.
 #[test]
 fn every_fault_is_caught() {
+    // With a seed that is known to show it, so that the search is short; it goes on from there.
     let faults = [
-        Fault::TellsTooSoon,
-        Fault::ForgetsToForward,
-        Fault::SaysItHolds,
-        Fault::TimeGoesBack,
-        Fault::TakesGaps,
-        Fault::TakesUnsound,
-        Fault::ForgetsHeld,
-        Fault::LoadsForAnySession,
-        Fault::ForgetsOwnHead,
+        (Fault::TellsTooSoon, 0),
+        (Fault::ForgetsToForward, 7),
+        (Fault::SaysItHolds, 2),
+        (Fault::TimeGoesBack, 0),
+        (Fault::TakesGaps, 10),
+        (Fault::TakesUnsound, 72),
+        (Fault::ForgetsHeld, 18),
+        (Fault::LoadsForAnySession, 10),
+        (Fault::ForgetsOwnHead, 0),
     ];
-    for fault in faults {
-        let caught = (0..400).find_map(|seed| {
+    for (fault, first) in faults {
+        let caught = (first..first + 400).find_map(|seed| {
             let scenario = Scenario::of(seed);
             let hostile = if fault == Fault::TakesUnsound { 1 } else { scenario.hostile };
             let (_, wrong) = run(Scenario { fault, hostile, acts: scenario.acts + 40, ..scenario });
