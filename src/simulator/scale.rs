@@ -54,6 +54,9 @@ struct World {
     wire: Wire,
     figures: Figures,
     event_bytes: u64,
+    written: Millis,
+    /// How long each event took to each node, in this round.
+    took: Vec<Millis>,
     /// Nodes that are not there yet.
     absent: BTreeSet<usize>,
 }
@@ -80,6 +83,8 @@ impl World {
             wire: Wire::default(),
             figures: Figures::default(),
             event_bytes: 0,
+            written: 0,
+            took: Vec::new(),
             absent: BTreeSet::new(),
         }
     }
@@ -143,6 +148,7 @@ impl World {
         let event = self.wire.wrote(draft.sign(&self.feeds[n], &keys(n).1).unwrap());
         self.event_bytes += event.bytes().len() as u64;
         self.nodes[n].hops.insert(event.id(), 0);
+        self.written = self.queue.now;
         self.take(n, event);
     }
 
@@ -231,6 +237,7 @@ impl World {
             if body.seq == next {
                 let hops = self.nodes[from].hops[&event.id()] + 1;
                 self.nodes[to].hops.insert(event.id(), hops);
+                self.took.push(self.queue.now - self.written);
                 self.take(to, event);
             }
         }
@@ -240,6 +247,7 @@ impl World {
     fn forget_figures(&mut self) {
         self.figures = Figures { most_sessions: self.figures.most_sessions, ..Figures::default() };
         self.event_bytes = 0;
+        self.took.clear();
     }
 }
 
@@ -285,6 +293,11 @@ fn report(count: usize, events: usize) -> Report {
     println!("n{count}_copies_per_event_per_node: {copies:.2}");
     println!("n{count}_hops_max: {most}");
     println!("n{count}_hops_p50: {middle}");
+    world.took.sort_unstable();
+    let took = &world.took;
+    println!("n{count}_ms_p50: {}", took[took.len() / 2]);
+    println!("n{count}_ms_p99: {}", took[took.len() * 99 / 100]);
+    println!("n{count}_ms_max: {}", took[took.len() - 1]);
     println!("n{count}_connections_max: {}", world.figures.most_sessions);
     for _ in 0..30 * events {
         world.write(0);

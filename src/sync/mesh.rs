@@ -29,21 +29,21 @@ impl Mesh {
     }
 
     /// Whom to dial now, the first first. `known` are the peers that may be tried now (seen or remembered, and no
-    /// dial of them failed a moment ago), `connected` those with a session.
+    /// dial of them failed a moment ago), each once; `connected` those with a session. Costs a hash for each: to be
+    /// asked when one of the two changed, and at [`Mesh::next_turn`].
     pub fn wanted(
         &self,
         now: Millis,
         known: impl Iterator<Item = PeerId>,
         connected: &BTreeSet<PeerId>,
     ) -> Vec<PeerId> {
-        let others: BTreeSet<PeerId> = known.filter(|peer| *peer != self.me && !connected.contains(peer)).collect();
-        let all = others.len() + connected.len();
-        if all <= limits::MESH_WHOLE {
-            return others.into_iter().collect();
+        let others: Vec<PeerId> = known.filter(|peer| *peer != self.me && !connected.contains(peer)).collect();
+        if others.len() + connected.len() <= limits::MESH_WHOLE {
+            return others;
         }
         let turn = self.turn(now);
         let missing = limits::MESH_WANTED.saturating_sub(connected.len());
-        let mut ranked: Vec<(u64, PeerId)> = others.iter().map(|peer| (self.rank(turn, peer), *peer)).collect();
+        let mut ranked: Vec<(u64, PeerId)> = others.into_iter().map(|peer| (self.rank(turn, &peer), peer)).collect();
         ranked.sort_unstable();
         // The first of this turn is dialled even where there are enough.
         let first = connected.iter().map(|peer| self.rank(turn, peer)).min();
