@@ -326,6 +326,10 @@ impl Sim {
             What::Due { at, life } if self.lives(at, life) => {
                 self.due.remove(&at);
                 self.nodes[at].input(now, Input::Due);
+                let node = &self.nodes[at];
+                if node.sync.next_wake().is_some_and(|next| next <= node.clock(now)) {
+                    self.wrong.push(format!("node {at} would be woken for ever"));
+                }
                 self.drive(at);
             }
             What::Fetched { at, life, from, commit } if self.lives(at, life) => {

@@ -395,6 +395,8 @@ impl Sync {
         let (first, later) = (self.wait(Duration::ZERO), self.wait(limits::SEND_LATER));
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         if !neighbour.known || neighbour.loading {
+            // Looked at again when that is over; a deadline that stays would wake for nothing.
+            neighbour.send_at = None;
             return;
         }
         let lacking = self.frontier.lacking(&neighbour.has);
