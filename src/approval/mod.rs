@@ -436,4 +436,4 @@ fn why_of(bits: u8) -> Option<Void> {
 mod tests;
 
 #[cfg(test)]
-mod oracle;
+pub(crate) mod oracle;

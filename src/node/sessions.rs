@@ -206,6 +206,7 @@ impl Core {
                 let heads = self.located(now, peer, &entries);
                 self.sync.handle(now, Input::Has { peer, heads });
             }
+            Message::Enough => self.sync.handle(now, Input::Enough(peer)),
             Message::Objects(commits) => self.sync.handle(now, Input::Serves { peer, commits }),
             Message::Chain(samples) => self.compare_chain(now, peer, &samples),
             Message::Clock(shows) => self.clocks.told.heard(peer, shows, now),
@@ -292,8 +293,12 @@ impl Core {
                 Ok(Some(checked)) => self.take_in(event, checked),
                 Ok(None) => {}
                 Err(Rejected::Unreadable) => return self.log_unreadable(now),
-                // What is on top of a held event waits with it.
-                Err(Rejected::Gap | Rejected::MissingPast(_)) if self.holds_back(&peer) => continue,
+                // What is on top of a held event waits with it. It is due itself, so that event is as well by now.
+                Err(Rejected::Gap | Rejected::MissingPast(_)) if self.holds_back(&peer) => {
+                    let soon = now + millis(limits::ASK_SOON);
+                    until = Some(until.map_or(soon, |until| until.min(soon)));
+                    continue;
+                }
                 Err(why) => return self.misbehaved(now, peer, &event, why),
             }
             heads.extend(self.state.place_of(&id).map(|place| (place.strand, place.seq)));

@@ -220,7 +220,7 @@ impl Core {
 
     fn read_afresh(&mut self) -> Result<(), StoreError> {
         let state = super::opening::open_state(&self.store)?;
-        self.sync = crate::sync::Sync::new(state.frontier().clone());
+        self.sync = crate::sync::Sync::new(state.frontier(), state.heads());
         self.state = Arc::new(state);
         Ok(())
     }
