@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use authority::{Demands, Void};
-pub use chains::ChainAnswer;
+pub use chains::{ChainAnswer, Located};
 pub use check::{Checked, Rejected};
 pub use landing::{BranchHeads, Landable, Landing, Unsettled};
 pub use pen::Pen;

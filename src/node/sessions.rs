@@ -1,6 +1,7 @@
 //! Sessions: say hello, keep one for each peer, pass on what is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -8,7 +9,7 @@ use super::clocks::Held;
 use super::core::Core;
 use super::run::Wake;
 use crate::approval::{ChainAnswer, Rejected};
-use crate::eventlog::{Event, FrontierEntry, Malformed};
+use crate::eventlog::{Durable, Event, FrontierEntry, Malformed};
 use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
@@ -28,6 +29,8 @@ pub(super) struct Session {
     held_told: bool,
     /// How often chains of a feed were compared.
     chains: BTreeMap<PeerId, u8>,
+    /// What it told of and is not here yet.
+    ahead: BTreeSet<FrontierEntry>,
 }
 
 /// Turns in which two chains of a feed are compared in one session: a million events take four.
@@ -165,9 +168,11 @@ impl Core {
         self.connects.retain_mut(|connect| connect.reached(addr));
         self.forget_peers();
         let digest = hello.digest;
-        let chains = BTreeMap::new();
-        self.sessions
-            .insert(peer, Session { id, connection, hello, began: now, out, held: None, held_told: false, chains });
+        let (chains, ahead) = (BTreeMap::new(), BTreeSet::new());
+        self.sessions.insert(
+            peer,
+            Session { id, connection, hello, began: now, out, held: None, held_told: false, chains, ahead },
+        );
         self.fetches.peer_up(peer);
         self.sync.handle(now, Input::PeerUp { peer, digest });
         let served = self.served_now();
@@ -221,12 +226,28 @@ impl Core {
 
     /// Where a neighbour's heads stand here. One that is on none of our chains shows a fork: samples are told.
     fn located(&mut self, now: Millis, peer: PeerId, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
-        let (heads, parted) = self.state.locate(entries);
-        for feed in parted {
+        let located = self.state.locate(entries);
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            let room = limits::FRONTIER_ENTRIES.saturating_sub(session.ahead.len());
+            session.ahead.extend(located.ahead.into_iter().take(room));
+        }
+        for feed in located.parted {
             let samples = self.state.samples(&feed);
             self.say(now, peer, Message::Chain(samples).encode(), false);
         }
-        heads
+        located.heads
+    }
+
+    /// Events are durable that neighbours told of before they were here: those need not be sent them.
+    pub(super) fn caught_up(&mut self, now: Millis, events: &[(u32, Durable<Arc<Event>>)]) {
+        for (peer, session) in &mut self.sessions {
+            let mut told = |event: &Event| session.ahead.remove(&FrontierEntry::of(event));
+            let told = events.iter().map(|(strand, event)| (*strand, event.get())).filter(|(_, event)| told(event));
+            let heads: Vec<(u32, u64)> = told.map(|(strand, event)| (strand, event.body().seq)).collect();
+            if !heads.is_empty() {
+                self.sync.handle(now, Input::Has { peer: *peer, heads });
+            }
+        }
     }
 
     /// A neighbour's chain of a feed parts from ours: say where, or send what proves it.

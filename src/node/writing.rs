@@ -139,6 +139,7 @@ impl Core {
                 let state = Arc::make_mut(&mut self.state);
                 state.appended(base);
                 let logged = state.frontier();
+                self.caught_up(now, &events);
                 self.sync.handle(now, Input::Stored { events, logged });
                 // Sent before anything else is done with it: others wait for it, we do not.
                 self.drain(now);

@@ -149,10 +149,11 @@ fn shown(node: &Node) -> BTreeMap<&'static str, String> {
         .collect();
     let heads = |branch| state.branch(branch).map(|heads| heads.lids());
     let branches: Vec<_> = state.canonical().iter().map(|(branch, _)| (branch.clone(), heads(branch))).collect();
-    let open: Vec<_> = state
+    let mut open: Vec<_> = state
         .proposals()
         .map(|proposal| (proposal.id, proposal.last.id, proposal.state, proposal.approvals.len()))
         .collect();
+    open.sort_unstable_by_key(|(id, ..)| *id);
     BTreeMap::from([
         ("log", crate::id::hex(&state.frontier().digest())),
         ("durable log", crate::id::hex(&node.sync.digest())),
@@ -172,8 +173,9 @@ fn same_everywhere(sim: &Sim, honest: &[usize], wrong: &mut Vec<String>) {
     for one in honest {
         for other in honest.iter().filter(|other| *other > one && talks(*one, **other)) {
             for (what, text) in &shows[*one] {
-                if shows[*other][what] != *text {
-                    wrong.push(format!("nodes {one} and {other} differ in {what}"));
+                let theirs = &shows[*other][what];
+                if theirs != text {
+                    wrong.push(format!("nodes {one} and {other} differ in {what}: {text} and {theirs}"));
                 }
             }
         }

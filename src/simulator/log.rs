@@ -75,12 +75,6 @@ impl Base for Disk {
     }
 }
 
-/// An event as a frontier speaks of it.
-pub(super) fn entry(event: &Event) -> FrontierEntry {
-    let id = event.id().0[..8].try_into().expect("8 of 32 bytes");
-    FrontierEntry { feed: event.body().author, seq: event.body().seq, id }
-}
-
 impl Log {
     /// What the state wrote is durable: gives the events, with their strands.
     pub(super) fn append(&mut self, layer: &Layer) -> Vec<(u32, Arc<Event>)> {
@@ -94,7 +88,7 @@ impl Log {
     pub(super) fn add(&mut self, events: &[(u32, Arc<Event>)]) {
         for (strand, event) in events {
             self.strands.entry(*strand).or_default().insert(event.body().seq, event.clone());
-            self.told.insert(entry(event));
+            self.told.insert(FrontierEntry::of(event));
             self.order.push(event.clone());
         }
     }

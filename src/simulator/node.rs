@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::log::{Log, Wire, entry};
+use super::log::{Log, Wire};
 use crate::approval::{ChainAnswer, Checked, RULES, Rejected, State};
 use crate::eventlog::rows::Layer;
 use crate::eventlog::{Certify, Draft, Durable, Event, Extensions, FrontierEntry, Lacking, Land, Payload};
@@ -100,6 +100,8 @@ pub(super) struct Node {
     held_back: BTreeSet<PeerId>,
     /// How often chains of a feed were compared with a neighbour.
     chains: BTreeMap<(PeerId, PeerId), u8>,
+    /// What neighbours told of and is not here yet.
+    ahead: BTreeMap<PeerId, BTreeSet<FrontierEntry>>,
     under_way: Option<Arc<Layer>>,
     wanted: BTreeSet<ObjectId>,
     fetching: BTreeSet<ObjectId>,
@@ -150,6 +152,7 @@ impl Node {
             sessions: BTreeMap::new(),
             held_back: BTreeSet::new(),
             chains: BTreeMap::new(),
+            ahead: BTreeMap::new(),
             under_way: None,
             wanted: BTreeSet::new(),
             fetching: BTreeSet::new(),
@@ -185,6 +188,7 @@ impl Node {
         self.sessions.clear();
         self.held_back.clear();
         self.chains.clear();
+        self.ahead.clear();
         self.under_way = None;
         self.wanted.clear();
         self.fetching.clear();
@@ -202,6 +206,7 @@ impl Node {
         self.sessions.insert(peer, identity);
         self.held_back.remove(&peer);
         self.chains.retain(|(of, _), _| *of != peer);
+        self.ahead.remove(&peer);
         self.served.remove(&peer);
         self.input(now, Input::PeerUp { peer, digest });
         self.say_served(peer, self.held.iter().copied().collect());
@@ -257,7 +262,7 @@ impl Node {
             Message::Frontier { entries, .. } | Message::Held(entries) => self.told.extend(entries),
             Message::Events(events) => {
                 let read = events.iter().filter_map(|bytes| self.wire.read(bytes));
-                self.told.extend(read.map(|event| entry(&event)));
+                self.told.extend(read.map(|event| FrontierEntry::of(&event)));
             }
             _ => {}
         }
@@ -283,12 +288,13 @@ impl Node {
     }
 
     fn located(&mut self, peer: PeerId, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
-        let (heads, parted) = self.state.locate(entries);
-        for feed in parted {
+        let located = self.state.locate(entries);
+        self.ahead.entry(peer).or_default().extend(located.ahead);
+        for feed in located.parted {
             let message = Message::Chain(self.state.samples(&feed));
             self.out.push(Do::Say { peer, message, flush: false });
         }
-        heads
+        located.heads
     }
 
     fn compare_chain(&mut self, peer: PeerId, samples: &[FrontierEntry]) {
@@ -303,7 +309,7 @@ impl Node {
             ChainAnswer::Samples(samples) => {
                 self.out.push(Do::Say { peer, message: Message::Chain(samples), flush: false });
             }
-            ChainAnswer::Parts(event, samples) if self.log.has(&entry(&event)) => {
+            ChainAnswer::Parts(event, samples) if self.log.has(&FrontierEntry::of(&event)) => {
                 let message = Message::Events(vec![event.bytes().to_vec()]);
                 self.note_told(&message);
                 self.out.push(Do::Say { peer, message, flush: false });
@@ -351,7 +357,7 @@ impl Node {
             }
             heads.extend(self.state.place_of(&event.id()).map(|place| (place.strand, place.seq)));
             if self.fault == Fault::SaysItHolds {
-                let message = Message::Held(vec![entry(&event)]);
+                let message = Message::Held(vec![FrontierEntry::of(&event)]);
                 self.note_told(&message);
                 self.out.push(Do::Say { peer, message, flush: false });
             }
@@ -523,6 +529,15 @@ impl Node {
     }
 
     fn tell(&mut self, now: Millis, events: Vec<(u32, Arc<Event>)>) {
+        for (peer, ahead) in std::mem::take(&mut self.ahead) {
+            let (here, ahead): (BTreeSet<_>, _) =
+                ahead.into_iter().partition(|told| events.iter().any(|(_, event)| FrontierEntry::of(event) == *told));
+            let here = |event: &Event| here.contains(&FrontierEntry::of(event));
+            let heads = events.iter().filter(|(_, event)| here(event));
+            let heads = heads.map(|(strand, event)| (*strand, event.body().seq)).collect();
+            self.input(now, Input::Has { peer, heads });
+            self.ahead.insert(peer, ahead);
+        }
         let events = events.into_iter().map(|(strand, event)| (strand, Durable::pretended(event))).collect();
         let logged = self.state.frontier();
         self.input(now, Input::Stored { events, logged });
