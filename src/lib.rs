@@ -17,4 +17,6 @@ pub mod limits;
 pub mod node;
 pub mod quic;
 pub mod service;
+#[cfg(test)]
+mod simulator;
 pub mod sync;

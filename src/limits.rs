@@ -171,3 +171,29 @@ pub const WATCH_DEBOUNCE: Duration = Duration::from_millis(3);
 pub const WATCH_LOOK: Duration = Duration::from_secs(30);
 /// The same while a local branch could not follow: that a work tree is clean again moves no ref.
 pub const BEHIND_LOOK: Duration = Duration::from_secs(4);
+
+/// Projects of at most this many other peers are connected each with each: the shortest way for every event.
+pub const MESH_WHOLE: usize = 10;
+/// Sessions that a node of a larger project sees to: a random graph of this degree hangs together, also where half
+/// of it goes.
+pub const MESH_WANTED: usize = 8;
+/// With more sessions than this a node lets some go: each costs a copy of what is announced.
+pub const MESH_HIGH: usize = 12;
+/// With this many no further peer is let in; it finds another.
+pub const MESH_MOST: usize = 16;
+/// How often a node dials a peer that chance picks although it has enough sessions: groups that were apart find each
+/// other within this time, and a session costs a handshake and a list of what is served.
+pub const MESH_TURN: Duration = Duration::from_secs(120);
+
+/// With at most this many neighbours each is sent every event at once; with more, those that get it from others too
+/// are only told of it.
+pub const SEND_AT_ONCE: usize = 4;
+/// How long a neighbour that gets its events from others has for it, before it is sent what it lacks.
+pub const SEND_LATER: Duration = Duration::from_millis(400);
+/// The neighbours of one peer begin to send it the same thing this far apart, in sixteen steps.
+pub const SEND_STEP: Duration = Duration::from_millis(60);
+/// Whoever gets something, but not all, from others is sent the rest after this long.
+pub const SEND_LATEST: Duration = Duration::from_secs(3);
+
+/// How long until a neighbour is asked again for what rests on an event whose time has just come.
+pub const ASK_SOON: Duration = Duration::from_secs(1);

@@ -56,6 +56,7 @@ fn may_import(module: &str) -> Vec<&'static str> {
         "git" | "quic" | "discovery" => with(&[]),
         "node" => with(&["eventlog", "store", "approval", "sync", "git", "quic", "discovery"]),
         "service" => with(&["eventlog", "store", "approval", "sync", "git", "quic", "discovery", "node"]),
+        "simulator" => with(&["eventlog", "approval", "sync"]),
         "cli" => with(&["service", "node", "sync"]),
         // Not in a normal build: it calls whatever is given bytes of strangers.
         "fuzzing" => with(&["eventlog", "sync", "git", "quic", "discovery", "service", "cli"]),
@@ -75,6 +76,7 @@ fn is_test(file: &str) -> bool {
         || file.contains("/oracle/")
         || file.ends_with("golden.rs")
         || file.ends_with("testing.rs")
+        || file.starts_with("src/simulator/")
 }
 
 #[test]

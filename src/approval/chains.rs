@@ -28,11 +28,21 @@ pub enum ChainAnswer {
     },
 }
 
+/// Where the heads that a neighbour told stand here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Located {
+    /// Strand to last number: what it surely has.
+    pub heads: Vec<(u32, u64)>,
+    /// Feeds with a head that is on none of our chains, though ours go as far.
+    pub parted: Vec<PeerId>,
+    /// Heads that are further than ours go. Whether they are on the same chain is known when those events come.
+    pub ahead: Vec<FrontierEntry>,
+}
+
 impl State {
-    /// Where the heads that a neighbour told stand here: strand to last number. `Err` gives feeds with a head that is on
-    /// none of our chains, though ours go as far.
-    pub fn locate(&self, entries: &[FrontierEntry]) -> (Vec<(u32, u64)>, Vec<PeerId>) {
-        let (mut found, mut parted) = (Vec::new(), Vec::new());
+    /// Where the heads that a neighbour told stand here.
+    pub fn locate(&self, entries: &[FrontierEntry]) -> Located {
+        let mut located = Located::default();
         for entry in entries {
             let strands = self.authority.strands.of_feed(&entry.feed);
             let on = strands.iter().find_map(|strand| {
@@ -40,19 +50,18 @@ impl State {
                 (self.short_at(place)? == entry.id).then_some(place)
             });
             match on {
-                Some(place) => self.with_ancestors(place, &mut found),
+                Some(place) => self.with_ancestors(place, &mut located.heads),
                 None => {
                     let longest = strands.iter().map(|strand| self.authority.strands.get(*strand).seq).max();
-                    match (strands, longest) {
-                        // It goes further than ours; with one chain it is taken to be the same.
-                        ([only], Some(longest)) if entry.seq > longest => found.push((*only, entry.seq)),
-                        (_, Some(longest)) if entry.seq <= longest => parted.push(entry.feed),
-                        _ => {}
+                    if longest.is_some_and(|longest| entry.seq <= longest) {
+                        located.parted.push(entry.feed);
+                    } else {
+                        located.ahead.push(*entry);
                     }
                 }
             }
         }
-        (found, parted)
+        located
     }
 
     /// Strands of a forked feed that begin before the fork, each with the number of the fork. Whoever was taken to go

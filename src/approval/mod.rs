@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use authority::{Ballot, Demands, Void};
-pub use chains::ChainAnswer;
+pub use chains::{ChainAnswer, Located};
 pub use check::{Checked, Rejected};
 pub use earlier::Earlier;
 pub use landing::{BranchHeads, Landable, Landing, Unsettled};
@@ -439,4 +439,4 @@ fn why_of(bits: u8) -> Option<Void> {
 mod tests;
 
 #[cfg(test)]
-mod oracle;
+pub(crate) mod oracle;

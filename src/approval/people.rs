@@ -210,6 +210,11 @@ impl State {
         self.authority.strands.of_feed(feed).first().copied()
     }
 
+    /// The last event held of each strand, part of the log or not.
+    pub fn heads(&self) -> impl Iterator<Item = (u32, Head)> + '_ {
+        self.authority.strands.iter().map(|(number, strand)| (number, strand.head()))
+    }
+
     /// How many events are part of the log.
     pub fn log_events(&self) -> u64 {
         let of = |(_, strand): (u32, &Strand)| strand.logged.map_or(0, |seq| seq + 1 - strand.from);

@@ -45,6 +45,13 @@ pub struct Lacking {
     pub to: u64,
 }
 
+impl FrontierEntry {
+    /// An event, as a frontier speaks of it.
+    pub fn of(event: &super::Event) -> Self {
+        Self { feed: event.body().author, seq: event.body().seq, id: short(&event.id()) }
+    }
+}
+
 impl Frontier {
     /// The head of a strand.
     pub fn head(&self, strand: u32) -> Option<Head> {

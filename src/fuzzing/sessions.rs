@@ -81,6 +81,7 @@ impl Node {
             }
             Message::Held(entries) => Input::Has { peer, heads: located(&entries) },
             Message::Objects(commits) => Input::Serves { peer, commits },
+            Message::Enough => Input::Enough(peer),
             Message::Events(_) | Message::Clock(_) | Message::Chain(_) | Message::Unknown(_) => return None,
         })
     }
@@ -93,7 +94,7 @@ pub fn sessions(bytes: &[u8]) {
     let mut pair = Pair([0, 1].map(|n: usize| Node {
         me: feeds()[n][0].body().author,
         log: BTreeMap::new(),
-        sync: Sync::new(Frontier::default()),
+        sync: Sync::new(Frontier::default(), std::iter::empty()),
         up: Vec::new(),
         said: VecDeque::new(),
     }));

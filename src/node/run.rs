@@ -136,7 +136,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         changes,
     };
     let mut core = Core {
-        sync: Sync::new(state.frontier().clone()),
+        sync: Sync::new(state.frontier(), state.heads()),
         fetches: Fetches::default(),
         certificate: identity.certify(&project, &me),
         discovery_key: discovery_key(&project),

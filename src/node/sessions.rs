@@ -1,6 +1,7 @@
 //! Sessions: say hello, keep one for each peer, pass on what is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -8,7 +9,7 @@ use super::clocks::Held;
 use super::core::Core;
 use super::run::Wake;
 use crate::approval::{ChainAnswer, Rejected};
-use crate::eventlog::{Event, FrontierEntry, Malformed};
+use crate::eventlog::{Durable, Event, FrontierEntry, Malformed};
 use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
@@ -28,6 +29,8 @@ pub(super) struct Session {
     held_told: bool,
     /// How often chains of a feed were compared.
     chains: BTreeMap<PeerId, u8>,
+    /// What it told of and is not here yet.
+    ahead: BTreeSet<FrontierEntry>,
 }
 
 /// Turns in which two chains of a feed are compared in one session: a million events take four.
@@ -177,9 +180,11 @@ impl Core {
         self.connects.retain_mut(|connect| connect.reached(addr));
         self.forget_peers();
         let digest = hello.digest;
-        let chains = BTreeMap::new();
-        self.sessions
-            .insert(peer, Session { id, connection, hello, began: now, out, held: None, held_told: false, chains });
+        let (chains, ahead) = (BTreeMap::new(), BTreeSet::new());
+        self.sessions.insert(
+            peer,
+            Session { id, connection, hello, began: now, out, held: None, held_told: false, chains, ahead },
+        );
         self.turned_away = None;
         self.fetches.peer_up(peer);
         self.sync.handle(now, Input::PeerUp { peer, digest });
@@ -219,6 +224,7 @@ impl Core {
                 let heads = self.located(now, peer, &entries);
                 self.sync.handle(now, Input::Has { peer, heads });
             }
+            Message::Enough => self.sync.handle(now, Input::Enough(peer)),
             Message::Objects(commits) => self.sync.handle(now, Input::Serves { peer, commits }),
             Message::Chain(samples) => self.compare_chain(now, peer, &samples),
             Message::Clock(shows) => self.clocks.told.heard(peer, shows, now),
@@ -233,12 +239,28 @@ impl Core {
 
     /// Where a neighbour's heads stand here. One that is on none of our chains shows a fork: samples are told.
     fn located(&mut self, now: Millis, peer: PeerId, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
-        let (heads, parted) = self.state.locate(entries);
-        for feed in parted {
+        let located = self.state.locate(entries);
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            let room = limits::FRONTIER_ENTRIES.saturating_sub(session.ahead.len());
+            session.ahead.extend(located.ahead.into_iter().take(room));
+        }
+        for feed in located.parted {
             let samples = self.state.samples(&feed);
             self.say(now, peer, Message::Chain(samples).encode(), false);
         }
-        heads
+        located.heads
+    }
+
+    /// Events are durable that neighbours told of before they were here: those need not be sent them.
+    pub(super) fn caught_up(&mut self, now: Millis, events: &[(u32, Durable<Arc<Event>>)]) {
+        for (peer, session) in &mut self.sessions {
+            let mut told = |event: &Event| session.ahead.remove(&FrontierEntry::of(event));
+            let told = events.iter().map(|(strand, event)| (*strand, event.get())).filter(|(_, event)| told(event));
+            let heads: Vec<(u32, u64)> = told.map(|(strand, event)| (strand, event.body().seq)).collect();
+            if !heads.is_empty() {
+                self.sync.handle(now, Input::Has { peer: *peer, heads });
+            }
+        }
     }
 
     /// A neighbour's chain of a feed parts from ours: say where, or send what proves it.
@@ -306,8 +328,12 @@ impl Core {
                 Ok(Some(checked)) => self.take_in(event, checked),
                 Ok(None) => {}
                 Err(Rejected::Unreadable) => return self.log_unreadable(now),
-                // What is on top of a held event waits with it.
-                Err(Rejected::Gap | Rejected::MissingPast(_)) if self.holds_back(&peer) => continue,
+                // What is on top of a held event waits with it. It is due itself, so that event is as well by now.
+                Err(Rejected::Gap | Rejected::MissingPast(_)) if self.holds_back(&peer) => {
+                    let soon = now + millis(limits::ASK_SOON);
+                    until = Some(until.map_or(soon, |until| until.min(soon)));
+                    continue;
+                }
                 Err(why) => return self.misbehaved(now, peer, &event, why),
             }
             heads.extend(self.state.place_of(&id).map(|place| (place.strand, place.seq)));

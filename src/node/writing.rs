@@ -148,6 +148,7 @@ impl Core {
                 let state = Arc::make_mut(&mut self.state);
                 state.appended(base);
                 let logged = state.frontier();
+                self.caught_up(now, &events);
                 self.sync.handle(now, Input::Stored { events, logged });
                 // Sent before anything else is done with it: others wait for it, we do not.
                 self.drain(now);
@@ -230,7 +231,7 @@ impl Core {
 
     fn read_afresh(&mut self) -> Result<(), StoreError> {
         let state = super::opening::open_state(&self.store)?;
-        self.sync = crate::sync::Sync::new(state.frontier().clone());
+        self.sync = crate::sync::Sync::new(state.frontier(), state.heads());
         self.state = Arc::new(state);
         Ok(())
     }

@@ -52,6 +52,9 @@ pub enum Message {
     Clock(Millis),
     /// Samples of one feed's chain, ascending: where do ours part?
     Chain(Vec<FrontierEntry>),
+    /// The sender got what it was just sent from others before: it need only be told what is held from now on, and
+    /// sent later what it still lacks then.
+    Enough,
     /// A type that this version does not know.
     Unknown(u8),
 }
@@ -95,6 +98,7 @@ impl Message {
             Self::Objects(commits) => tagged(5, commits),
             Self::Clock(clock) => tagged(6, clock),
             Self::Chain(samples) => tagged(7, samples),
+            Self::Enough => vec![8],
             Self::Unknown(tag) => vec![*tag],
         }
     }
@@ -116,6 +120,7 @@ impl Message {
             [5, rest @ ..] => Self::Objects(codec::decode(rest, LIMIT)?),
             [6, rest @ ..] => Self::Clock(codec::decode(rest, LIMIT)?),
             [7, rest @ ..] => Self::Chain(codec::decode(rest, LIMIT)?),
+            [8] => Self::Enough,
             [tag, ..] => Self::Unknown(*tag),
         })
     }
@@ -328,6 +333,7 @@ mod tests {
             Message::Objects(vec![ObjectId::Sha1([4; 20])]),
             Message::Clock(1_793_491_200_000),
             Message::Chain(vec![entry]),
+            Message::Enough,
         ] {
             assert_eq!(Message::decode(&message.encode()), Ok(message));
         }

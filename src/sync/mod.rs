@@ -5,6 +5,7 @@
 
 mod clock;
 mod fetch;
+mod mesh;
 mod message;
 mod pairing;
 mod session;
@@ -12,6 +13,7 @@ mod ticket;
 
 pub use clock::{Clocks, Verdict, ask_again_at};
 pub use fetch::{Fetch, Fetches};
+pub use mesh::Mesh;
 pub(crate) use message::join_proof;
 pub use message::{FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, MessageError, VERSION};
 pub use pairing::{Asker, AskerStep, Greeter, GreeterStep, PairingError, Words};

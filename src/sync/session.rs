@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::message::Message;
 use crate::eventlog::{Durable, Event, Frontier, FrontierEntry, Head, Lacking};
@@ -39,6 +40,8 @@ pub enum Input {
         /// Strand to last number.
         heads: Vec<(u32, u64)>,
     },
+    /// It got what it was just sent from others before.
+    Enough(PeerId),
     /// It told which objects it serves.
     Serves {
         /// Who.
@@ -140,6 +143,12 @@ struct Neighbour {
     told: bool,
     /// A batch is being read or is on its way.
     loading: bool,
+    /// It was sent something in this session.
+    began: bool,
+    /// It gets the same from others, sooner: it is told what is held here, and sent only what it still lacks later.
+    lazy: bool,
+    /// Since when it lacks something that it is not sent yet, and when it will be.
+    send_at: Option<(Millis, Millis)>,
     ask_again: Option<Millis>,
 }
 
@@ -150,15 +159,17 @@ pub struct Sync {
     frontier: Frontier,
     /// The last event of each strand that is durable, part of the log or not.
     durable: BTreeMap<u32, Head>,
+    /// What came in events, be it durable yet or not.
+    came: BTreeMap<u32, u64>,
     neighbours: BTreeMap<PeerId, Neighbour>,
     outputs: VecDeque<Output>,
 }
 
 impl Sync {
-    /// No sessions yet; `frontier` is what is durable here and part of the log.
-    pub fn new(frontier: Frontier) -> Self {
-        let durable = frontier.iter().map(|(strand, _, head)| (strand, *head)).collect();
-        Self { frontier, durable, ..Self::default() }
+    /// No sessions yet; `frontier` is what is durable here and part of the log, `heads` the last durable event of each
+    /// strand, part of the log or not: what is no part of it now may be later.
+    pub fn new(frontier: Frontier, heads: impl Iterator<Item = (u32, Head)>) -> Self {
+        Self { frontier, durable: heads.collect(), ..Self::default() }
     }
 
     /// Takes one input. Cannot fail: a peer's mistake becomes [`Output::Drop`].
@@ -169,13 +180,13 @@ impl Sync {
                 self.neighbours.remove(&peer);
                 self.outputs.retain(|output| output.peer() != peer);
             }
-            Input::Frontier { peer, heads, entries, last } => self.told_frontier(peer, &heads, entries, last),
+            Input::Frontier { peer, heads, entries, last } => self.told_frontier(now, peer, &heads, entries, last),
             Input::Has { peer, heads } => {
+                self.has(now, peer, &heads);
+            }
+            Input::Enough(peer) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    for (strand, seq) in heads {
-                        raise(&mut neighbour.has, strand, seq);
-                        raise(&mut neighbour.durable, strand, seq);
-                    }
+                    neighbour.lazy = true;
                 }
             }
             Input::Serves { peer, commits } => {
@@ -190,15 +201,15 @@ impl Sync {
                         lower(&mut neighbour.has, strand, from);
                         lower(&mut neighbour.durable, strand, from);
                     }
-                    self.pump(peer);
+                    self.pump(now, peer);
                 }
             }
-            Input::Stored { events, logged } => self.stored(&events, &logged),
-            Input::Loaded { peer, events } => self.loaded(peer, events),
+            Input::Stored { events, logged } => self.stored(now, &events, &logged),
+            Input::Loaded { peer, events } => self.loaded(now, peer, events),
             Input::Flushed(peer) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.loading = false;
-                    self.pump(peer);
+                    self.pump(now, peer);
                 }
             }
             Input::Held { peer, until } => {
@@ -207,7 +218,15 @@ impl Sync {
                 }
             }
             Input::AskAgain => self.ask_again(Millis::MAX),
-            Input::Due => self.ask_again(now),
+            Input::Due => {
+                self.ask_again(now);
+                let due = |neighbour: &Neighbour| neighbour.send_at.is_some_and(|(_, at)| at <= now);
+                let due: Vec<PeerId> =
+                    self.neighbours.iter().filter(|(_, neighbour)| due(neighbour)).map(|(peer, _)| *peer).collect();
+                for peer in due {
+                    self.pump(now, peer);
+                }
+            }
         }
     }
 
@@ -218,7 +237,8 @@ impl Sync {
 
     /// When [`Input::Due`] is to be given at the latest.
     pub fn next_wake(&self) -> Option<Millis> {
-        self.neighbours.values().filter_map(|neighbour| neighbour.ask_again).min()
+        let deadlines = |neighbour: &Neighbour| [neighbour.ask_again, neighbour.send_at.map(|(_, at)| at)];
+        self.neighbours.values().flat_map(deadlines).flatten().min()
     }
 
     /// The digest of what is durable here, for a hello.
@@ -281,7 +301,7 @@ impl Sync {
         self.outputs.push_back(Output::Send { peer, message, flush: false });
     }
 
-    fn told_frontier(&mut self, peer: PeerId, heads: &[(u32, u64)], entries: usize, last: bool) {
+    fn told_frontier(&mut self, now: Millis, peer: PeerId, heads: &[(u32, u64)], entries: usize, last: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         neighbour.entries += entries;
         if neighbour.entries > limits::FRONTIER_ENTRIES {
@@ -299,21 +319,58 @@ impl Sync {
             if !neighbour.told {
                 self.tell_frontier(peer);
             }
-            self.pump(peer);
+            self.pump(now, peer);
+        }
+    }
+
+    /// With few neighbours everything is sent to each at once.
+    fn is_crowded(&self) -> bool {
+        self.neighbours.len() > limits::SEND_AT_ONCE
+    }
+
+    /// Neighbours of one peer wait differently long before they send it the same: they have different neighbours.
+    fn wait(&self, base: Duration) -> Millis {
+        let mixed = self.neighbours.keys().fold(0, |mixed, peer| mixed ^ peer.0[0]);
+        millis(base + limits::SEND_STEP * u32::from(mixed % 16))
+    }
+
+    fn has(&mut self, now: Millis, peer: PeerId, heads: &[(u32, u64)]) {
+        let later = self.wait(limits::SEND_LATER);
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        for (strand, seq) in heads {
+            raise(&mut neighbour.has, *strand, *seq);
+            raise(&mut neighbour.durable, *strand, *seq);
+        }
+        if let Some((since, _)) = neighbour.send_at {
+            // Others are sending it what it lacks, though perhaps not all of it.
+            let latest = since + millis(limits::SEND_LATEST);
+            neighbour.send_at = Some((since, (now + later).min(latest)));
+            self.pump(now, peer);
         }
     }
 
     /// Only what is durable is ever sent, so whoever sends an event holds it. What is durable here already is
     /// acknowledged at once; what is new is when it has been stored.
     fn told(&mut self, peer: PeerId, heads: &[(u32, u64)]) {
+        let crowded = self.is_crowded();
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        let mut known = Vec::new();
+        let (mut known, mut news) = (Vec::new(), false);
         for (strand, seq) in heads {
             raise(&mut neighbour.has, *strand, *seq);
             raise(&mut neighbour.durable, *strand, *seq);
-            if self.frontier.head(*strand).is_some_and(|head| head.seq >= *seq) {
+            let durable = self.frontier.head(*strand).is_some_and(|head| head.seq >= *seq);
+            if durable {
                 known.push(*strand);
             }
+            news |= !durable && self.came.get(strand).is_none_or(|came| came < seq);
+            raise(&mut self.came, *strand, *seq);
+        }
+        if news {
+            neighbour.lazy = false;
+        } else if crowded && !heads.is_empty() {
+            // All of it came from others before.
+            neighbour.lazy = true;
+            self.outputs.push_back(Output::Send { peer, message: Message::Enough, flush: false });
         }
         self.say_held(peer, &known);
     }
@@ -325,11 +382,12 @@ impl Sync {
         }
     }
 
-    fn stored(&mut self, events: &[(u32, Durable<Arc<Event>>)], logged: &Frontier) {
+    fn stored(&mut self, now: Millis, events: &[(u32, Durable<Arc<Event>>)], logged: &Frontier) {
+        let crowded = self.is_crowded();
         let caught_up: Vec<PeerId> = self
             .neighbours
             .iter()
-            .filter(|(_, n)| n.known && !n.loading && self.frontier.lacking(&n.has).is_empty())
+            .filter(|(_, n)| n.known && !n.loading && !(crowded && n.lazy) && self.frontier.lacking(&n.has).is_empty())
             .map(|(peer, _)| *peer)
             .collect();
         let mut strands: BTreeMap<u32, u64> = BTreeMap::new();
@@ -347,20 +405,22 @@ impl Sync {
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         for peer in peers {
             // Those who have it already hear that it is here too; the others hear by getting it.
-            let has = |strand: &u32, seq: u64| self.neighbours[&peer].has.get(strand).is_some_and(|has| *has >= seq);
+            let neighbour = &self.neighbours[&peer];
+            let only_told = crowded && neighbour.lazy && neighbour.known;
+            let has = |strand: &u32, seq: u64| only_told || neighbour.has.get(strand).is_some_and(|has| *has >= seq);
             let known: Vec<u32> =
                 strands.iter().filter(|(strand, seq)| has(strand, **seq)).map(|(strand, _)| *strand).collect();
             self.say_held(peer, &known);
             if caught_up.contains(&peer) {
-                self.forward(peer, events);
+                self.forward(now, peer, events);
             } else {
-                self.pump(peer);
+                self.pump(now, peer);
             }
         }
     }
 
     /// Sends new events at once to a neighbour that lacked nothing before them.
-    fn forward(&mut self, peer: PeerId, events: &[(u32, Durable<Arc<Event>>)]) {
+    fn forward(&mut self, now: Millis, peer: PeerId, events: &[(u32, Durable<Arc<Event>>)]) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -384,27 +444,44 @@ impl Sync {
         }
         if batch.is_empty() {
             // What was held before may be part of the log now.
-            self.pump(peer);
+            self.pump(now, peer);
         } else {
             neighbour.loading = true;
+            neighbour.began = true;
             self.outputs.push_back(Output::Send { peer, message: Message::Events(batch), flush: true });
         }
     }
 
-    /// Has the next batch read for a neighbour that lacks something.
-    fn pump(&mut self, peer: PeerId) {
+    /// Has the next batch read for a neighbour that lacks something, at once or when others have had time to send it.
+    fn pump(&mut self, now: Millis, peer: PeerId) {
+        let crowded = self.is_crowded();
+        let (first, later) = (self.wait(Duration::ZERO), self.wait(limits::SEND_LATER));
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         if !neighbour.known || neighbour.loading {
+            // Looked at again when that is over; a deadline that stays would wake for nothing.
+            neighbour.send_at = None;
             return;
         }
         let lacking = self.frontier.lacking(&neighbour.has);
-        if !lacking.is_empty() {
-            neighbour.loading = true;
-            self.outputs.push_back(Output::Load { peer, lacking });
+        if lacking.is_empty() {
+            neighbour.send_at = None;
+            return;
         }
+        if crowded && (neighbour.lazy || !neighbour.began) {
+            let wait = if neighbour.lazy { later } else { first };
+            let (_, at) = *neighbour.send_at.get_or_insert((now, now + wait));
+            if at > now {
+                return;
+            }
+        }
+        neighbour.send_at = None;
+        neighbour.lazy = false;
+        neighbour.began = true;
+        neighbour.loading = true;
+        self.outputs.push_back(Output::Load { peer, lacking });
     }
 
-    fn loaded(&mut self, peer: PeerId, events: Vec<(u32, Durable<Arc<Event>>)>) {
+    fn loaded(&mut self, now: Millis, peer: PeerId, events: Vec<(u32, Durable<Arc<Event>>)>) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let mut batch = Vec::with_capacity(events.len());
         for (strand, event) in events {
@@ -418,7 +495,7 @@ impl Sync {
         }
         if batch.is_empty() {
             neighbour.loading = false;
-            self.pump(peer);
+            self.pump(now, peer);
         } else {
             self.outputs.push_back(Output::Send { peer, message: Message::Events(batch), flush: true });
         }
@@ -433,6 +510,10 @@ impl Output {
             }
         }
     }
+}
+
+fn millis(duration: Duration) -> Millis {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn raise(map: &mut BTreeMap<u32, u64>, strand: u32, seq: u64) {

@@ -50,7 +50,7 @@ impl Node {
 
 /// The number of a feed, here the same at all nodes.
 fn strand(feed: &PeerId) -> u32 {
-    (0..4).find(|n| FeedKey(Secret::from_seed([*n; 32])).peer() == *feed).map_or(99, u32::from)
+    (0..8).find(|n| FeedKey(Secret::from_seed([*n; 32])).peer() == *feed).map_or(99, u32::from)
 }
 
 impl Lan {
@@ -58,7 +58,7 @@ impl Lan {
         let node = |n: u8| Node {
             feed: FeedKey(Secret::from_seed([n; 32])),
             log: BTreeMap::new(),
-            sync: Sync::new(Frontier::default()),
+            sync: Sync::new(Frontier::default(), std::iter::empty()),
         };
         Self { nodes: (0..count).map(node).collect(), wires: Wires::default(), events_sent: 0 }
     }
@@ -168,6 +168,7 @@ impl Lan {
                     Input::Frontier { peer, heads: located(entries), entries: count, last }
                 }
                 Message::Held(entries) => Input::Has { peer, heads: located(entries) },
+                Message::Enough => Input::Enough(peer),
                 other => panic!("{other:?} is not said here"),
             };
             self.nodes[to].sync.handle(0, input);
@@ -252,7 +253,8 @@ fn what_a_neighbour_has_is_not_sent_to_it() {
 fn held_events_are_asked_for_again_when_their_time_comes() {
     let mut frontier = Frontier::default();
     frontier.set(0, PeerId([1; 32]), Head { seq: 3, id: EventId([3; 32]) });
-    let mut sync = Sync::new(frontier);
+    let heads: Vec<(u32, Head)> = frontier.iter().map(|(strand, _, head)| (strand, *head)).collect();
+    let mut sync = Sync::new(frontier, heads.into_iter());
     let peer = PeerId([5; 32]);
     sync.handle(0, Input::PeerUp { peer, digest: sync.digest() });
     assert!(sync.poll().is_none(), "equal logs have nothing to say");
@@ -273,4 +275,31 @@ fn held_events_are_asked_for_again_when_their_time_comes() {
     sync.handle(700, Input::AskAgain);
     assert!(matches!(sync.poll(), Some(Output::Send { message: Message::Frontier { last: true, .. }, .. })));
     assert_eq!(sync.next_wake(), None);
+}
+
+/// With many neighbours: who says that it has enough is told of the next event, and sent it only if nobody else does.
+#[test]
+fn who_gets_it_from_others_is_only_told() {
+    let mut lan = Lan::new(7);
+    for other in 1..7 {
+        lan.connect(0, other);
+    }
+    let (one, two) = (lan.peer(1), lan.peer(2));
+    for peer in [one, two] {
+        lan.nodes[0].sync.handle(0, Input::Enough(peer));
+    }
+    lan.write(0, 1_000);
+    let said = |lan: &Lan, to: usize| lan.wires.0[&(0, to)].iter().cloned().collect::<Vec<_>>();
+    assert!(matches!(said(&lan, 1)[..], [Message::Held(_)]) && matches!(said(&lan, 2)[..], [Message::Held(_)]));
+    assert!(matches!(said(&lan, 3)[..], [Message::Events(_)]));
+    let Message::Held(held) = said(&lan, 1)[0].clone() else { panic!("it is told") };
+    let heads = held.iter().map(|entry| (strand(&entry.feed), entry.seq)).collect();
+    lan.nodes[0].sync.handle(1, Input::Has { peer: one, heads });
+    lan.drain(0);
+    let at = lan.nodes[0].sync.next_wake().expect("the other is sent it later");
+    lan.nodes[0].sync.handle(at, Input::Due);
+    lan.drain(0);
+    assert_eq!(said(&lan, 1).len(), 1, "it got it from another");
+    assert!(matches!(said(&lan, 2)[..], [Message::Held(_), Message::Events(_)]));
+    assert_eq!(lan.nodes[0].sync.next_wake(), None);
 }

@@ -145,6 +145,8 @@ impl View {
 /// Those with an effective grant that no revocation takes from them.
 fn members(of: &Authority, set: &Set, judge: &Judge) -> Members {
     let mut found = Members::default();
+    // Who an identity may belong to: of several the first by grant, then by link, who is a member.
+    let mut givers: BTreeMap<IdentityId, BTreeSet<(Option<(usize, EventId)>, MemberId)>> = BTreeMap::new();
     let taken = |target: Target, grant: Gov| {
         judge.accepted.iter().any(|number| {
             let What::Revoke { targets, .. } = &of.get(number).what else { return false };
@@ -164,10 +166,8 @@ fn members(of: &Authority, set: &Set, judge: &Judge) -> Members {
         }
         if !taken(Target::Identity(identity), gov) {
             // A grant of the identity itself goes before a link of it to somebody else; see `member_in`.
-            let linked = role.is_none();
-            if !linked || !found.identities.contains_key(&identity) {
-                found.identities.insert(identity, member);
-            }
+            let rank = role.is_none().then(|| (of.pasts.set(entry.past).len(), entry.id));
+            givers.entry(identity).or_default().insert((rank, member));
         }
         if let Some(role) = role
             && !taken(Target::Member(member), gov)
@@ -186,7 +186,10 @@ fn members(of: &Authority, set: &Set, judge: &Judge) -> Members {
             _ => None,
         }));
     }
-    found.identities.retain(|_, member| found.roles.contains_key(member));
+    for (identity, givers) in givers {
+        let first = givers.into_iter().map(|(_, member)| member).find(|member| found.roles.contains_key(member));
+        found.identities.extend(first.map(|member| (identity, member)));
+    }
     found
 }
 

@@ -116,7 +116,9 @@ impl Oracle {
         }
         let member = self.member(x);
         let known = self.memo.borrow().proofs.get(&x).copied();
-        let proven = known.unwrap_or_else(|| link.verify(&self.project, &member).is_ok());
+        // What is another member's stays theirs.
+        let free = || self.owners(identity, self.past(x)).first().is_none_or(|owner| *owner == member);
+        let proven = known.unwrap_or_else(|| link.verify(&self.project, &member).is_ok() && free());
         self.memo.borrow_mut().proofs.insert(x, proven);
         proven.then_some(member)
     }

@@ -19,3 +19,5 @@ mod scenarios;
 mod set;
 mod verdict;
 mod world;
+
+pub(crate) use real::differences;
