@@ -1,5 +1,8 @@
 //! Feeds that forked: chains of one key that honest machines heard apart, and what they make of them when they meet.
 
+// Why a test is skipped must be seen.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 mod common;
 #[path = "common/hostile.rs"]
 mod hostile;
