@@ -3,6 +3,8 @@
 //! The same values are what `--json` prints (docs/json.md), so fields are only ever added. Object ids and
 //! peer ids are lower-case hex; times are RFC 3339 UTC with milliseconds; `member` is a handle.
 
+mod stats;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 mod rights;
 
 pub use rights::{Ballot, LeaveDone, Policy, RevokeDone, RoleDone, Verified, VoteDone};
+pub use stats::{DayStats, LandingTime, LogStats, MemberStats};
 
 /// Raised whenever an older command line could misread what a newer service says, or the reverse.
 pub const CONTROL_VERSION: u32 = 1;
@@ -716,58 +719,6 @@ pub struct LogLine {
     /// Fields of its kind.
     #[serde(flatten)]
     pub fields: serde_json::Map<String, serde_json::Value>,
-}
-
-/// The log in numbers: `log --stats --json`. Days are those of UTC.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LogStats {
-    /// Events in the range.
-    pub events: u64,
-    /// Days from the first event in the range to the last, those without events among them.
-    pub days: Vec<DayStats>,
-    /// From the first offer of a proposal to its landing, for landings in the range.
-    pub landing_time: LandingTime,
-    /// By member, most events first.
-    pub members: Vec<MemberStats>,
-}
-
-/// One day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DayStats {
-    /// `2026-11-24`.
-    pub day: String,
-    /// Events.
-    pub events: u64,
-    /// Proposals that began.
-    pub proposals: u64,
-    /// Proposals that landed.
-    pub landings: u64,
-}
-
-/// How long landings took, in milliseconds; null where nothing landed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LandingTime {
-    /// How many.
-    pub count: u64,
-    /// Half of them took no longer.
-    pub median_ms: Option<u64>,
-    /// Nine in ten took no longer.
-    pub p90_ms: Option<u64>,
-}
-
-/// One member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemberStats {
-    /// Handle.
-    pub member: String,
-    /// Events written.
-    pub events: u64,
-    /// Proposals begun.
-    pub proposals: u64,
-    /// Approvals given.
-    pub approvals: u64,
-    /// Own proposals that landed.
-    pub landed: u64,
 }
 
 /// One member: `members --json`.

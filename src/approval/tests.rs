@@ -437,7 +437,7 @@ fn a_genesis_landing_has_an_id_of_its_project() {
     assert_ne!(content.lid(&ProjectId([1; 32])), content.lid(&ProjectId([2; 32])));
 }
 
-/// What it costs to fold a log again: printed, by hand. `cargo test --lib an_earlier -- --ignored --nocapture`
+/// What it costs to fold a log again: printed, by hand. `cargo test --lib what_an_earlier -- --ignored --nocapture`
 #[test]
 #[ignore = "it measures, and takes a minute"]
 #[expect(clippy::print_stdout, reason = "it prints figures")]
