@@ -1,25 +1,33 @@
-//! A log like those of real life: proposals, approvals and landings by many feeds, truly signed.
+//! A log like those of real life: proposals, approvals and landings by 100 members, truly signed, in causal order.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use lansync::approval::State;
 use lansync::eventlog::{
-    Ack, Approve, Certify, Draft, Event, Extensions, Genesis, Land, Payload, Policy, Propose, Reject,
+    Ack, Approve, Certify, Draft, Event, Extensions, Genesis, Grant, Land, Payload, Policy, Propose, Reject, Revoke,
+    Role, Target,
 };
 use lansync::hlc::Hlc;
-use lansync::id::{BranchName, EventId, Handle, Lid, ObjectId, ProjectId};
+use lansync::id::{BranchName, EventId, Handle, Lid, MemberId, ObjectId, PeerId, ProjectId};
 use lansync::keys::{FeedKey, IdentityKey, Secret};
 
 /// How many feeds write.
 const FEEDS: usize = 100;
+/// Members who may approve, after the founder.
+pub(crate) const MAINTAINERS: usize = 20;
+/// A contributor who writes more than others.
+pub(crate) const BUSY: usize = 50;
+/// Proposals that are open at once, about.
+const OPEN: usize = 200;
 /// When it begins.
 pub(crate) const START: u64 = 1_800_000_000_000;
 /// Milliseconds.
 pub(crate) const HOUR: u64 = 3_600_000;
 /// Between two events.
-const STEP: u64 = 3_600;
+pub(crate) const STEP: u64 = 3_600;
 
 fn genesis() -> Genesis {
     Genesis {
@@ -69,7 +77,9 @@ struct Writer {
     written: u64,
     random: u64,
     open: VecDeque<Revision>,
-    approved: VecDeque<(Revision, EventId, usize)>,
+    /// Approved by whom, who lands it next.
+    approved: Option<(Revision, EventId, usize)>,
+    granted: Vec<EventId>,
     landed: (EventId, Lid),
 }
 
@@ -81,7 +91,8 @@ impl Writer {
             written: 0,
             random: 0x9e37_79b9_7f4a_7c15,
             open: VecDeque::new(),
-            approved: VecDeque::new(),
+            approved: None,
+            granted: Vec::new(),
             landed: (EventId([0; 32]), Lid([0; 32])),
         }
     }
@@ -99,9 +110,14 @@ impl Writer {
         ObjectId::Sha1(hash.as_bytes()[..20].try_into().expect("20 of 32"))
     }
 
+    /// Somebody's event, who has seen what another wrote last.
     fn say(&mut self, who: usize, refs: Vec<EventId>, payload: Payload) -> Event {
         let other = (who + 1 + self.below(FEEDS - 1)) % FEEDS;
         let seen = self.feeds[other].1.into_iter().collect();
+        self.write(who, seen, refs, payload)
+    }
+
+    fn write(&mut self, who: usize, seen: Vec<EventId>, refs: Vec<EventId>, payload: Payload) -> Event {
         let (seq, prev) = self.feeds[who];
         let hlc = Hlc::new(START + self.written * STEP, 0);
         let draft = Draft { project: project(), seq, prev, hlc, seen, refs, payload };
@@ -111,24 +127,56 @@ impl Writer {
         event
     }
 
-    fn next(&mut self) -> Event {
-        let none = Extensions::default;
-        let who = self.written as usize;
-        if who == 0 {
-            let event = self.say(0, vec![], Payload::Genesis(genesis()));
+    /// The founder lets the others in, who begin their feeds.
+    fn found(&mut self, at: usize) -> Event {
+        if at == 0 {
+            let event = self.write(0, vec![], vec![], Payload::Genesis(genesis()));
             let lid = genesis().landing(&main()).expect("it founds main").lid(&project());
             self.landed = (event.id(), lid);
             return event;
         }
-        if who < FEEDS {
-            let certificate = self.keys[who].1.certify(&project(), &self.keys[who].0.peer());
-            let founded = vec![self.landed.0];
-            return self.say(who, founded, Payload::Certify(Certify { certificate, extensions: none() }));
+        if at < FEEDS {
+            let identity = identity(at).identity();
+            let grant = Grant {
+                member: MemberId::of(&identity),
+                identity,
+                handle: Handle::new(format!("member-{at}")).expect("a handle"),
+                name: format!("Member {at}"),
+                role: if at <= MAINTAINERS { Role::Maintainer } else { Role::Contributor },
+                invite: None,
+                extensions: Extensions::default(),
+            };
+            let event = self.write(0, vec![], vec![], Payload::Grant(grant));
+            self.granted.push(event.id());
+            return event;
         }
-        let chance = self.below(100);
-        if (45..67).contains(&chance) && !self.open.is_empty() {
+        let who = at - FEEDS + 1;
+        let certificate = self.keys[who].1.certify(&project(), &self.keys[who].0.peer());
+        let last = *self.granted.last().expect("all were granted");
+        let certify = Certify { certificate, extensions: Extensions::default() };
+        self.write(who, vec![last], vec![], Payload::Certify(certify))
+    }
+
+    /// Whose proposal, or small talk, is next: the founder is away after the beginning, and one is busier than others.
+    fn somebody(&mut self) -> usize {
+        if self.below(100) < 2 { BUSY } else { 1 + self.below(FEEDS - 1) }
+    }
+
+    fn next(&mut self) -> Event {
+        let none = Extensions::default;
+        if self.written < 2 * FEEDS as u64 - 1 {
+            return self.found(self.written as usize);
+        }
+        if let Some((revision, approval, who)) = self.approved.take() {
+            return self.land(who, &revision, approval);
+        }
+        let chance = self.below(78);
+        if chance < 22 && !self.open.is_empty() {
             let revision = self.open.pop_front().expect("some");
-            let who = (revision.author + 1 + self.below(FEEDS - 1)) % FEEDS;
+            let mut who = 1 + self.below(MAINTAINERS);
+            if who == revision.author {
+                who = who % MAINTAINERS + 1;
+            }
             let message = if self.below(4) == 0 { "Looks good, thank you.".to_owned() } else { String::new() };
             let approve = Approve {
                 revision: revision.id,
@@ -138,38 +186,24 @@ impl Writer {
                 extensions: none(),
             };
             let event = self.say(who, vec![revision.id, self.landed.0], Payload::Approve(approve));
-            self.approved.push_back((revision, event.id(), who));
+            self.approved = Some((revision, event.id(), who));
             return event;
         }
-        if (67..89).contains(&chance) && !self.approved.is_empty() {
-            let (revision, approval, who) = self.approved.pop_front().expect("some");
-            let land = Land {
-                branch: main(),
-                heads: vec![self.landed.1],
-                revision: Some(revision.id),
-                tip: revision.tip,
-                approvals: vec![approval],
-                new: self.commit(),
-                rules: 1,
-                extensions: none(),
-            };
-            let lid = land.content().lid(&project());
-            let event = self.say(who, vec![revision.id, approval, self.landed.0], Payload::Land(land));
-            self.landed = (event.id(), lid);
-            return event;
-        }
-        let who = self.below(FEEDS);
-        if chance >= 95 && !self.open.is_empty() {
-            let revision = self.open[0].id;
+        if chance >= 73 && !self.open.is_empty() {
+            let (revision, who) = (self.open[0].id, 1 + self.below(MAINTAINERS));
             let reason = "This rounds twice; see the test for it.".to_owned();
             return self.say(who, vec![revision], Payload::Reject(Reject { revision, reason, extensions: none() }));
         }
-        if chance >= 89 {
+        if chance >= 67 {
+            let who = self.somebody();
             return self.say(who, vec![], Payload::Ack(Ack { extensions: none() }));
         }
-        // A proposal, or a new revision of one.
-        let older = if self.below(3) == 0 { self.open.pop_back() } else { None };
-        let who = older.as_ref().map_or(who, |older| older.author);
+        // A proposal, or a new revision of one: a team has only so many open.
+        let older = if self.open.len() > OPEN || self.below(2) == 0 { self.open.pop_back() } else { None };
+        let who = match &older {
+            Some(older) => older.author,
+            None => self.somebody(),
+        };
         let tip = self.commit();
         let branch = match &older {
             Some(older) => older.branch.clone(),
@@ -179,14 +213,32 @@ impl Writer {
         let previous = older.map(|older| older.id);
         let propose = Propose { branch: branch.clone(), target: main(), tip, title, previous, extensions: none() };
         let event = self.say(who, previous.into_iter().collect(), Payload::Propose(propose));
-        self.open.push_back(Revision { id: event.id(), tip, branch, author: who });
+        let at = self.below(self.open.len() + 1);
+        self.open.insert(at, Revision { id: event.id(), tip, branch, author: who });
+        event
+    }
+
+    fn land(&mut self, who: usize, revision: &Revision, approval: EventId) -> Event {
+        let land = Land {
+            branch: main(),
+            heads: vec![self.landed.1],
+            revision: Some(revision.id),
+            tip: revision.tip,
+            approvals: vec![approval],
+            new: self.commit(),
+            rules: 1,
+            extensions: Extensions::default(),
+        };
+        let lid = land.content().lid(&project());
+        let event = self.say(who, vec![revision.id, approval, self.landed.0], Payload::Land(land));
+        self.landed = (event.id(), lid);
         event
     }
 }
 
 /// The file of `count` events, made if it is not there.
 pub(crate) fn made(dir: &Path, count: usize) -> PathBuf {
-    let path = dir.join(format!("events-{count}"));
+    let path = dir.join(format!("history-{count}"));
     if path.exists() {
         return path;
     }
@@ -214,39 +266,44 @@ impl Reader {
         Self(BufReader::with_capacity(1 << 20, File::open(path).expect("it was made")))
     }
 
-    /// The next ones.
-    pub(crate) fn take(&mut self, count: usize) -> Vec<Event> {
-        let mut events = Vec::with_capacity(count);
-        for _ in 0..count {
+    /// The next ones, as bytes.
+    pub(crate) fn take_bytes(&mut self, count: usize) -> Vec<Vec<u8>> {
+        let next = |_| {
             let mut len = [0; 4];
             self.0.read_exact(&mut len).expect("one more");
             let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
             self.0.read_exact(&mut bytes).expect("one more");
-            events.push(Event::decode_stored(&bytes).expect("it was signed"));
-        }
-        events
+            bytes
+        };
+        (0..count).map(next).collect()
+    }
+
+    /// The next ones.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<Event> {
+        let bytes = self.take_bytes(count);
+        bytes.iter().map(|bytes| Event::decode_stored(bytes).expect("it was signed")).collect()
     }
 }
 
-/// Events after those of a file: of each feed the next.
+/// Events after those of a file, each by one who knows all before.
 pub(crate) struct More {
     writer: Writer,
 }
 
 impl More {
-    /// After the `count` events of `path`.
-    pub(crate) fn after(path: &Path, count: usize) -> Self {
+    /// After the events that `state` holds.
+    pub(crate) fn after(state: &State) -> Self {
         let mut writer = Writer::new();
-        let mut reader = Reader::open(path);
-        for _ in 0..count {
-            let event = reader.take(1).remove(0);
-            let n = writer.keys.iter().position(|(key, _)| key.peer() == event.body().author);
-            // The first of each feed come in order.
-            let n = n.expect("one of ours");
-            writer.feeds[n] = (event.body().seq + 1, Some(event.id()));
-            writer.written += 1;
+        for (n, (key, _)) in writer.keys.iter().enumerate() {
+            let head = state.feed_head(&key.peer()).expect("all have begun");
+            writer.feeds[n] = (head.seq + 1, Some(head.id));
         }
-        writer.landed = (writer.feeds[0].1.expect("written"), Lid([1; 32]));
+        // Past the time of all of them.
+        writer.written = (state.latest().millis() - START) / STEP + 1;
+        let branch = state.branch(&main()).expect("it is canonical");
+        let (lid, landing) = &branch.heads[0];
+        writer.landed = (landing.first.1, *lid);
+        writer.random ^= writer.written << 20;
         Self { writer }
     }
 
@@ -254,4 +311,30 @@ impl More {
     pub(crate) fn event(&mut self) -> Event {
         self.writer.next()
     }
+
+    /// The next by one of the feeds `who`: an acknowledgement, or a proposal.
+    pub(crate) fn by(&mut self, who: std::ops::Range<usize>) -> Event {
+        let who = who.start + self.writer.below(who.len());
+        let tip = self.writer.commit();
+        let branch = BranchName::new(format!("fix/leap-year-{}", self.writer.written)).expect("a name");
+        let title = "Count the days of leap years".to_owned();
+        let propose = Propose { branch, target: main(), tip, title, previous: None, extensions: Extensions::default() };
+        self.writer.write(who, vec![], vec![], Payload::Propose(propose))
+    }
+
+    /// The founder, who was away, takes away what `who` may do: all after their event `pin` is void.
+    pub(crate) fn revoke(&mut self, who: usize, pin: EventId) -> Event {
+        let revoke = Revoke {
+            targets: vec![Target::Member(MemberId::of(&identity(who).identity()))],
+            pins: vec![pin],
+            reason: "The machine was stolen a month ago.".to_owned(),
+            extensions: Extensions::default(),
+        };
+        self.writer.write(0, vec![], vec![pin], Payload::Revoke(revoke))
+    }
+}
+
+/// The key of a feed, by number.
+pub(crate) fn peer(n: usize) -> PeerId {
+    feed(n).peer()
 }

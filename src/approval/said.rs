@@ -131,17 +131,12 @@ impl State {
 
     /// What counts of what was said of a proposal, newest first, until `each` gives `false`. Withdrawals stand apart.
     pub(super) fn each_said(&self, number: u32, mut each: impl FnMut(&Said) -> bool) {
-        let mut end = number.to_be_bytes().to_vec();
-        end.push(2);
-        // Class 1: all but withdrawals.
-        self.rows.scan_back(Table::Said, &end, |key, value| {
-            if !key.starts_with(&number.to_be_bytes()) || key.get(4) != Some(&1) {
-                return false;
-            }
-            match Self::read_said(key, value) {
-                Some(said) if self.said_counts(&said) => each(&said),
-                _ => true,
-            }
+        let mut prefix = number.to_be_bytes().to_vec();
+        // All but withdrawals.
+        prefix.push(1);
+        self.rows.scan_prefix_back(Table::Said, &prefix, |key, value| match Self::read_said(key, value) {
+            Some(said) if self.said_counts(&said) => each(&said),
+            _ => true,
         });
     }
 

@@ -3,11 +3,17 @@
 //! The state reads through [`Rows`]: layers of changes that are not durable yet over a [`Base`] that is. One layer is
 //! one append. All numbers in keys are big-endian, so that the order of bytes is that of the numbers.
 
+mod memory;
+mod recent;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+
+pub use memory::Memory;
+use recent::Recent;
 
 use super::Event;
 use crate::id::EventId;
@@ -100,10 +106,14 @@ pub trait Base: Send + Sync {
     fn healthy(&self) -> bool;
 }
 
+/// Changed rows of one table: set (`Some`) or deleted.
+type Changed = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
 /// What one append writes.
 #[derive(Debug, Clone, Default)]
 pub struct Layer {
-    rows: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
+    /// By table, so that a key is looked up as it is.
+    rows: [Changed; Table::ALL.len()],
     events: HashMap<Place, Arc<Event>>,
     order: Vec<Place>,
 }
@@ -111,7 +121,8 @@ pub struct Layer {
 impl Layer {
     /// Rows to set (`Some`) or delete.
     pub fn rows(&self) -> impl Iterator<Item = (Table, &[u8], Option<&[u8]>)> {
-        self.rows.iter().map(|((table, key), value)| (*table, key.as_slice(), value.as_deref()))
+        let all = Table::ALL.iter().zip(&self.rows);
+        all.flat_map(|(table, rows)| rows.iter().map(|(key, value)| (*table, key.as_slice(), value.as_deref())))
     }
 
     /// New events with their places, in the order in which they were added.
@@ -121,22 +132,38 @@ impl Layer {
 
     /// Nothing to write?
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.order.is_empty()
+        self.order.is_empty() && self.rows.iter().all(BTreeMap::is_empty)
+    }
+
+    fn of(&self, table: Table) -> &Changed {
+        &self.rows[table as usize]
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
-        // A borrowed pair cannot look up an owned one, and a range with borrowed bounds is no cheaper.
-        self.rows.get(&(table, key.to_vec())).map(Option::as_deref)
+        self.of(table).get(key).map(Option::as_deref)
     }
 }
 
 /// Rows as they are for the state: the base with layers over it. Cheap to clone.
-#[derive(Clone)]
 pub struct Rows {
     base: Arc<dyn Base>,
     /// Layers on their way to the disk, oldest first.
     under_way: Vec<Arc<Layer>>,
     top: Arc<Layer>,
+    /// What was read of the base, or became part of it, not long ago: most events speak of recent ones.
+    recent: Mutex<Recent>,
+}
+
+impl Clone for Rows {
+    fn clone(&self) -> Self {
+        Self {
+            base: self.base.clone(),
+            under_way: self.under_way.clone(),
+            top: self.top.clone(),
+            // Clones may go on over different bases, so each has its own.
+            recent: Mutex::new(self.recent().clone()),
+        }
+    }
 }
 
 impl std::fmt::Debug for Rows {
@@ -148,12 +175,16 @@ impl std::fmt::Debug for Rows {
 impl Rows {
     /// Rows over `base`.
     pub fn new(base: Arc<dyn Base>) -> Self {
-        Self { base, under_way: Vec::new(), top: Arc::default() }
+        Self { base, under_way: Vec::new(), top: Arc::default(), recent: Mutex::default() }
     }
 
     /// Was every row read that there is?
     pub fn healthy(&self) -> bool {
         self.base.healthy()
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn layers(&self) -> impl Iterator<Item = &Arc<Layer>> {
@@ -175,14 +206,29 @@ impl Rows {
         self.get(table, key).is_some()
     }
 
+    fn place(&self, id: &EventId) -> Option<EventRow> {
+        let read = |bytes: &[u8]| postcard::from_bytes(bytes).ok();
+        for layer in self.layers() {
+            if let Some(found) = layer.get(Table::Events, &id.0) {
+                return found.and_then(read);
+            }
+        }
+        let kept = self.recent().places.get(id);
+        kept.or_else(|| {
+            let row: EventRow = read(&self.base.get(Table::Events, &id.0)?)?;
+            self.recent().places.put(*id, row);
+            Some(row)
+        })
+    }
+
     /// Sets a row.
     pub fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
-        Arc::make_mut(&mut self.top).rows.insert((table, key), Some(value));
+        Arc::make_mut(&mut self.top).rows[table as usize].insert(key, Some(value));
     }
 
     /// Deletes a row.
     pub fn delete(&mut self, table: Table, key: Vec<u8>) {
-        Arc::make_mut(&mut self.top).rows.insert((table, key), None);
+        Arc::make_mut(&mut self.top).rows[table as usize].insert(key, None);
     }
 
     /// Is there anything to append?
@@ -201,88 +247,100 @@ impl Rows {
     /// The event at a place.
     pub fn event(&self, place: Place) -> Option<Arc<Event>> {
         let layered = self.layers().find_map(|layer| layer.events.get(&place).cloned());
-        layered.or_else(|| self.base.event(place))
+        let kept = layered.or_else(|| self.recent().events.get(&place));
+        kept.or_else(|| {
+            let event = self.base.event(place)?;
+            self.recent().events.put(place, event.clone());
+            Some(event)
+        })
     }
 
     /// Rows from `from` on, ascending, until `each` gives `false`.
-    pub fn scan(&self, table: Table, from: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
-        let over = self.over(table, (Bound::Included((table, from.to_vec())), Bound::Unbounded));
-        let mut over = over.into_iter().peekable();
-        let mut go_on = true;
-        self.base.scan(table, from, &mut |key, value| {
-            while let Some((at, new)) = over.next_if(|(at, _)| at.as_slice() < key) {
-                if let Some(new) = new {
-                    go_on = each(&at, &new);
-                    if !go_on {
-                        return false;
-                    }
-                }
-            }
-            go_on = match over.next_if(|(at, _)| at.as_slice() == key) {
-                Some((at, Some(new))) => each(&at, &new),
-                Some((_, None)) => true,
-                None => each(key, value),
-            };
-            go_on
-        });
-        for (at, new) in over {
-            if !go_on {
-                return;
-            }
-            if let Some(new) = new {
-                go_on = each(&at, &new);
-            }
-        }
-    }
-
-    /// Rows below `to` (all where it is empty), descending, until `each` gives `false`.
-    pub fn scan_back(&self, table: Table, to: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
-        let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded((table, to.to_vec())) };
-        let over = self.over(table, (Bound::Included((table, Vec::new())), end));
-        let mut over = over.into_iter().rev().peekable();
-        let mut go_on = true;
-        self.base.scan_back(table, to, &mut |key, value| {
-            while let Some((at, new)) = over.next_if(|(at, _)| at.as_slice() > key) {
-                if let Some(new) = new {
-                    go_on = each(&at, &new);
-                    if !go_on {
-                        return false;
-                    }
-                }
-            }
-            go_on = match over.next_if(|(at, _)| at.as_slice() == key) {
-                Some((at, Some(new))) => each(&at, &new),
-                Some((_, None)) => true,
-                None => each(key, value),
-            };
-            go_on
-        });
-        for (at, new) in over {
-            if !go_on {
-                return;
-            }
-            if let Some(new) = new {
-                go_on = each(&at, &new);
-            }
-        }
+    pub fn scan(&self, table: Table, from: &[u8], each: impl FnMut(&[u8], &[u8]) -> bool) {
+        self.ascend(table, from, &[], each);
     }
 
     /// Rows whose key begins with `prefix`, ascending, until `each` gives `false`.
     pub fn scan_prefix(&self, table: Table, prefix: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
-        self.scan(table, prefix, |key, value| key.starts_with(prefix) && each(key, value));
+        self.ascend(table, prefix, &end_of(prefix), |key, value| key.starts_with(prefix) && each(key, value));
     }
 
-    /// The changes of all layers in a range of one table; of two the later counts.
-    #[expect(clippy::type_complexity, reason = "keys and what became of them")]
-    fn over(
-        &self,
-        table: Table,
-        range: (Bound<(Table, Vec<u8>)>, Bound<(Table, Vec<u8>)>),
-    ) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+    /// Rows below `to` (all where it is empty), descending, until `each` gives `false`.
+    pub fn scan_back(&self, table: Table, to: &[u8], each: impl FnMut(&[u8], &[u8]) -> bool) {
+        self.descend(table, &[], to, each);
+    }
+
+    /// Rows whose key begins with `prefix`, descending, until `each` gives `false`.
+    pub fn scan_prefix_back(&self, table: Table, prefix: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
+        self.descend(table, prefix, &end_of(prefix), |key, value| key.starts_with(prefix) && each(key, value));
+    }
+
+    fn ascend(&self, table: Table, from: &[u8], to: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
+        let mut over = self.over(table, from, to).into_iter().peekable();
+        let mut go_on = true;
+        self.base.scan(table, from, &mut |key, value| {
+            while let Some((at, new)) = over.next_if(|(at, _)| *at < key) {
+                if let Some(new) = new {
+                    go_on = each(at, new);
+                    if !go_on {
+                        return false;
+                    }
+                }
+            }
+            go_on = match over.next_if(|(at, _)| *at == key) {
+                Some((at, Some(new))) => each(at, new),
+                Some((_, None)) => true,
+                None => each(key, value),
+            };
+            go_on
+        });
+        for (at, new) in over {
+            if !go_on {
+                return;
+            }
+            if let Some(new) = new {
+                go_on = each(at, new);
+            }
+        }
+    }
+
+    fn descend(&self, table: Table, from: &[u8], to: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
+        let mut over = self.over(table, from, to).into_iter().rev().peekable();
+        let mut go_on = true;
+        self.base.scan_back(table, to, &mut |key, value| {
+            while let Some((at, new)) = over.next_if(|(at, _)| *at > key) {
+                if let Some(new) = new {
+                    go_on = each(at, new);
+                    if !go_on {
+                        return false;
+                    }
+                }
+            }
+            go_on = match over.next_if(|(at, _)| *at == key) {
+                Some((at, Some(new))) => each(at, new),
+                Some((_, None)) => true,
+                None => each(key, value),
+            };
+            go_on
+        });
+        for (at, new) in over {
+            if !go_on {
+                return;
+            }
+            if let Some(new) = new {
+                go_on = each(at, new);
+            }
+        }
+    }
+
+    /// What layers changed of one table, from a key on and below another (to the end where that is empty); of two
+    /// changes the later counts.
+    fn over(&self, table: Table, from: &[u8], to: &[u8]) -> BTreeMap<&[u8], Option<&[u8]>> {
+        let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded(to) };
         let mut over = BTreeMap::new();
         for layer in self.under_way.iter().chain(std::iter::once(&self.top)) {
-            let in_table = layer.rows.range(range.clone()).take_while(|((at, _), _)| *at == table);
-            over.extend(in_table.map(|((_, key), value)| (key.clone(), value.clone())));
+            let rows = layer.of(table).range::<[u8], _>((Bound::Included(from), end));
+            over.extend(rows.map(|(key, value)| (key.as_slice(), value.as_deref())));
         }
         over
     }
@@ -300,62 +358,33 @@ impl Rows {
     /// The oldest layer under way is part of `base` now.
     pub fn appended(&mut self, base: Arc<dyn Base>) {
         if !self.under_way.is_empty() {
-            self.under_way.remove(0);
+            let layer = self.under_way.remove(0);
+            let mut recent = self.recent();
+            for (id, row) in layer.of(Table::Events) {
+                let Ok(id) = id.as_slice().try_into().map(EventId) else { continue };
+                match row.as_ref().and_then(|row| postcard::from_bytes(row).ok()) {
+                    Some(row) => recent.places.put(id, row),
+                    None => recent.places.forget(&id),
+                }
+            }
+            for (place, event) in layer.events() {
+                recent.events.put(place, event.clone());
+            }
         }
         self.base = base;
     }
 }
 
-/// A base in memory: for the state of a part of a log, and for simulations.
-#[derive(Debug, Clone, Default)]
-pub struct Memory {
-    rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
-    events: HashMap<Place, Arc<Event>>,
-}
-
-impl Memory {
-    /// Takes in what was appended.
-    pub fn append(&mut self, layer: &Layer) {
-        for (table, key, value) in layer.rows() {
-            match value {
-                Some(value) => self.rows.insert((table, key.to_vec()), value.to_vec()),
-                None => self.rows.remove(&(table, key.to_vec())),
-            };
-        }
-        self.events.extend(layer.events().map(|(place, event)| (place, event.clone())));
-    }
-}
-
-impl Base for Memory {
-    fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
-        self.rows.get(&(table, key.to_vec())).cloned()
-    }
-
-    fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        for ((at, key), value) in self.rows.range((table, from.to_vec())..) {
-            if *at != table || !each(key, value) {
-                return;
-            }
+/// The first key after all that begin with `prefix`; empty where there is none.
+fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
         }
     }
-
-    fn scan_back(&self, table: Table, to: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        let start = Bound::Included((table, Vec::new()));
-        let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded((table, to.to_vec())) };
-        for ((at, key), value) in self.rows.range((start, end)).rev().skip_while(|((at, _), _)| *at != table) {
-            if *at != table || !each(key, value) {
-                return;
-            }
-        }
-    }
-
-    fn event(&self, place: Place) -> Option<Arc<Event>> {
-        self.events.get(&place).cloned()
-    }
-
-    fn healthy(&self) -> bool {
-        true
-    }
+    end
 }
 
 /// What is kept of every event: where it is, and what its author knew.
@@ -380,6 +409,6 @@ pub struct EventRow {
 impl EventRow {
     /// The row of an event, if it is held.
     pub fn of(rows: &Rows, id: &EventId) -> Option<Self> {
-        postcard::from_bytes(&rows.get(Table::Events, &id.0)?).ok()
+        rows.place(id)
     }
 }

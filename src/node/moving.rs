@@ -40,7 +40,7 @@ impl Core {
         };
         let mut proposals = BTreeMap::new();
         let mut open = Vec::new();
-        for proposal in self.state.proposals().filter(|proposal| proposal.state == ProposalState::Open) {
+        for proposal in self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open) {
             let last = proposal.last;
             if self.holds(&last.tip) {
                 if let Ok(handle) = Handle::new(self.state.handle(&last.member)) {

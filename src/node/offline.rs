@@ -68,5 +68,6 @@ fn read(repo: Repository, store: Store) -> Result<Snapshot, StoreError> {
         unsent,
         problems: Vec::new(),
         notices: Vec::new(),
+        open: Default::default(),
     })
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::core::{Core, Moves};
 use crate::api::{NotShared, Notice, Refusal};
-use crate::approval::State;
+use crate::approval::{Proposal, State};
 use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::hlc::Millis;
@@ -56,6 +56,8 @@ pub(crate) struct Snapshot {
     pub(crate) unsent: u64,
     pub(crate) problems: Vec<Refusal>,
     pub(crate) notices: Vec<Notice>,
+    /// Its open proposals, once they were asked for.
+    pub(crate) open: OnceLock<Vec<Proposal>>,
 }
 
 impl Core {
@@ -80,6 +82,7 @@ impl Core {
             unsent: self.unsent(),
             problems: self.problems(),
             notices: self.recent.iter().cloned().collect(),
+            open: OnceLock::new(),
         }
     }
 

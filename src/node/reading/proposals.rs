@@ -143,7 +143,12 @@ impl Snapshot {
 
     /// The open proposal whose commits this one contains, the one nearest to its tip.
     fn builds_on(&self, proposal: &Proposal) -> Option<String> {
-        let others = self.state.proposals().filter(|other| {
+        if !self.held.contains(&proposal.last.tip) {
+            return None;
+        }
+        // Looked up once for all proposals that are shown: a log has many, and few are open.
+        let open = self.open.get_or_init(|| self.state.open_proposals().collect());
+        let others = open.iter().filter(|other| {
             other.state == ProposalState::Open && other.id != proposal.id && self.held.contains(&other.last.tip)
         });
         let below = others.filter(|other| {

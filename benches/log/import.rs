@@ -1,0 +1,184 @@
+//! Importing the whole log, as a sync with one neighbour does: signatures are verified beside the loop that folds, and what
+//! was folded is appended beside both.
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use lansync::approval::State;
+use lansync::eventlog::Event;
+use lansync::eventlog::rows::Base;
+use lansync::eventlog::store::Store;
+use std::sync::Arc;
+
+use super::events;
+use super::measure::{figure, landing, ms, on_core, resident};
+
+/// How many events are verified alone, to compare with.
+const VERIFIED: usize = 100_000;
+
+/// How fast feeds' signatures are verified, and nothing else done, on two threads.
+fn verify(source: &Path, count: usize) -> (f64, Duration) {
+    let bytes = events::Reader::open(source).take_bytes(VERIFIED.min(count));
+    let begun = Instant::now();
+    let half = |events: &[Vec<u8>]| {
+        let core = on_core();
+        for event in events {
+            Event::decode(event).expect("it was signed");
+        }
+        on_core() - core
+    };
+    let (one, other) = bytes.split_at(bytes.len() / 2);
+    let core = std::thread::scope(|scope| {
+        let one = scope.spawn(|| half(one));
+        half(other) + one.join().expect("it does not panic")
+    });
+    (bytes.len() as f64 / begun.elapsed().as_secs_f64(), core / bytes.len() as u32)
+}
+
+#[derive(Default)]
+struct Stages {
+    checked: Duration,
+    applied: Duration,
+    settled: Duration,
+    begun: Duration,
+    appended: Duration,
+    waited: Duration,
+}
+
+/// Imports `count` events into a new log.
+pub(crate) fn import(source: &Path, log: &Path, count: usize, together: usize) {
+    let (before, each_before) = verify(source, count);
+    let _ = std::fs::remove_file(log);
+    let store = Arc::new(Store::create(log, &events::project()).expect("it is made"));
+    let mut state = State::open(store.project(), store.base().expect("it is read")).expect("it is empty");
+    let begun = Instant::now();
+    let mut stages = Stages::default();
+    let (to_loop, verified) = mpsc::sync_channel(1);
+    let mut bytes = 0;
+    let verifier = std::thread::spawn({
+        let source = source.to_owned();
+        move || {
+            let mut reader = events::Reader::open(&source);
+            let core = on_core();
+            for done in (0..count).step_by(together) {
+                let batch = reader.take_bytes(together.min(count - done));
+                let events: Vec<Event> =
+                    batch.iter().map(|event| Event::decode(event).expect("it was signed")).collect();
+                if to_loop.send(events).is_err() {
+                    break;
+                }
+            }
+            on_core() - core
+        }
+    });
+    let mut rows = [0usize; 16];
+    let mut row_bytes = [0usize; 16];
+    let mut writing: Option<std::thread::JoinHandle<_>> = None;
+    let mut last = Instant::now();
+    let mut written = Duration::ZERO;
+    let core = on_core();
+    let mut done = 0;
+    for events in verified {
+        for event in events {
+            bytes += event.bytes().len() as u64;
+            let land = landing(&state, &event);
+            let at = Instant::now();
+            let checked = state.check(&event).expect("it fits").expect("it is new");
+            let then = Instant::now();
+            state.apply(&Arc::new(event), checked);
+            let after = Instant::now();
+            if let Some(lid) = land {
+                state.settle(&lid, true);
+                stages.settled += after.elapsed();
+            }
+            stages.checked += then - at;
+            stages.applied += after - then;
+            done += 1;
+        }
+        let at = Instant::now();
+        if let Some(writing) = writing.take() {
+            let (base, core) = writing.join().expect("it is written");
+            stages.waited += at.elapsed();
+            let at = Instant::now();
+            state.appended(base);
+            stages.appended += at.elapsed();
+            written += core;
+        }
+        let at = Instant::now();
+        let layer = state.begin_append().expect("there were some");
+        stages.begun += at.elapsed();
+        for (table, key, value) in layer.rows() {
+            rows[table as usize] += 1;
+            row_bytes[table as usize] += key.len() + value.map_or(0, <[u8]>::len);
+        }
+        let to = store.clone();
+        writing = Some(std::thread::spawn(move || {
+            let core = on_core();
+            to.append(&layer).expect("it is written");
+            let base: Arc<dyn Base> = to.base().expect("it is read");
+            (base, on_core() - core)
+        }));
+        if last.elapsed() > Duration::from_secs(10) {
+            eprintln!("{done} events imported in {:.0} s", begun.elapsed().as_secs_f64());
+            last = Instant::now();
+        }
+    }
+    if let Some(writing) = writing.take() {
+        let (base, core) = writing.join().expect("it is written");
+        state.appended(base);
+        written += core;
+    }
+    let speed = count as f64 / begun.elapsed().as_secs_f64();
+    let folded = on_core() - core;
+    let verified = verifier.join().expect("it does not panic");
+    let (after, each_after) = verify(source, count);
+    let bare = (before + after) / 2.0;
+    let each = (each_before + each_after) / 2;
+    let on_cores = (folded + verified + written) / count as u32;
+    figure("events", count);
+    figure(
+        "verification of feeds' signatures alone, two threads",
+        format!("{bare:.0} events/s ({before:.0}, {after:.0})"),
+    );
+    figure("import", format!("{speed:.0} events/s, {:.2} of verification", speed / bare));
+    figure("the same by time on cores", format!("{:.2} of verification", each.as_secs_f64() / on_cores.as_secs_f64()));
+    let part = |time: Duration| format!("{:.1} us", time.as_secs_f64() * 1e6 / count as f64);
+    figure("time on cores per event, verified alone", format!("{:.1} us", each.as_secs_f64() * 1e6));
+    figure(
+        "time on cores per event, verified, folded, appended",
+        format!("{}, {}, {}", part(verified), part(folded), part(written)),
+    );
+    figure(
+        "by the clock per event: check, apply, settle, begin, appended, wait",
+        [stages.checked, stages.applied, stages.settled, stages.begun, stages.appended, stages.waited]
+            .map(part)
+            .join(", "),
+    );
+    for table in lansync::eventlog::rows::Table::ALL {
+        let of = |numbers: &[usize; 16]| numbers[table as usize] as f64 / count as f64;
+        figure(&format!("rows written per event, {table:?}"), format!("{:.3}, {:.1} bytes", of(&rows), of(&row_bytes)));
+    }
+    figure("memory at the end of the import", resident());
+    drop(state);
+    let mut store = Arc::into_inner(store).expect("nobody else has it");
+    size("imported", log, bytes);
+    let begun = Instant::now();
+    store.compact().expect("it is made smaller");
+    figure("made smaller in", ms(begun.elapsed()));
+    size("made smaller", log, bytes);
+    let begun = Instant::now();
+    store.close().expect("it closes");
+    figure("closed in", ms(begun.elapsed()));
+    size("closed", log, bytes);
+}
+
+fn size(what: &str, path: &Path, bytes: u64) {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).expect("it is there");
+    let blocks = meta.blocks() * 512;
+    let ratio = |size: u64| size as f64 / bytes as f64;
+    figure(&format!("{what}, bytes of its events"), bytes);
+    figure(&format!("{what}, file"), format!("{} ({:.3} of its events)", meta.len(), ratio(meta.len())));
+    figure(&format!("{what}, on disk"), format!("{blocks} ({:.3} of its events)", ratio(blocks)));
+}

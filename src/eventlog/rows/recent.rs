@@ -1,0 +1,62 @@
+//! What was read or written not long ago.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::{EventRow, Place};
+use crate::eventlog::Event;
+use crate::id::EventId;
+
+/// Events, and places of events, by what they are asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Recent {
+    pub(super) events: Kept<Place, Arc<Event>>,
+    pub(super) places: Kept<EventId, EventRow>,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { events: Kept::of(RECENT_EVENTS), places: Kept::of(RECENT_PLACES) }
+    }
+}
+
+/// Half of the events kept in memory, some 1.5 KiB each.
+const RECENT_EVENTS: usize = 512;
+/// Half of the places of events kept in memory, some 100 bytes each.
+const RECENT_PLACES: usize = 4_096;
+
+/// Values by key, in two generations: what was not asked for while one filled is forgotten.
+#[derive(Debug, Clone)]
+pub(super) struct Kept<K, V> {
+    half: usize,
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+}
+
+impl<K: Eq + Hash + Copy, V: Clone> Kept<K, V> {
+    fn of(half: usize) -> Self {
+        Self { half, young: HashMap::new(), old: HashMap::new() }
+    }
+
+    pub(super) fn get(&mut self, key: &K) -> Option<V> {
+        if let Some(found) = self.young.get(key) {
+            return Some(found.clone());
+        }
+        let found = self.old.remove(key)?;
+        self.put(*key, found.clone());
+        Some(found)
+    }
+
+    pub(super) fn put(&mut self, key: K, value: V) {
+        if self.young.len() >= self.half {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+
+    pub(super) fn forget(&mut self, key: &K) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+}
