@@ -1,6 +1,6 @@
 //! Heads: taken further by new landings, and back by revocations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::enter::Carried;
 use super::{Carrier, LandingRow, State};
@@ -187,18 +187,11 @@ impl State {
         proposals: &mut BTreeSet<u32>,
         changes: &mut Vec<Change>,
     ) {
-        // By the time of its first carrier a landing comes after all that it is on.
-        let mut order: BTreeSet<(u64, Lid)> = BTreeSet::new();
-        let mut todo: Vec<Lid> = seeds.into_iter().collect();
-        let mut seen: BTreeSet<Lid> = BTreeSet::new();
-        while let Some(lid) = todo.pop() {
-            let Some(row) = self.landing_row(&lid).filter(|_| seen.insert(lid)) else { continue };
-            order.insert((row.hlc, lid));
-            todo.extend(self.above(&lid));
-        }
-        let good = |state: &Self, lid: &Lid| state.landing_row(lid).is_some_and(|row| row.is_good());
-        let before: BTreeSet<Lid> = seen.iter().filter(|lid| good(self, lid)).copied().collect();
-        for (_, lid) in order {
+        // By the time of its first carrier a landing comes after all that it is on; what is on one that did not change stays.
+        let of = |state: &Self, lid: Lid| state.landing_row(&lid).map(|row| (row.hlc, lid));
+        let mut todo: BTreeSet<(u64, Lid)> = seeds.into_iter().filter_map(|lid| of(self, lid)).collect();
+        let (mut risen, mut fallen): (Vec<Lid>, BTreeSet<Lid>) = (Vec::new(), BTreeSet::new());
+        while let Some((_, lid)) = todo.pop_first() {
             let Some(mut row) = self.landing_row(&lid) else { continue };
             let before = row.clone();
             for carrier in &mut row.carriers {
@@ -207,37 +200,38 @@ impl State {
                 let well_formed = at.flags >> flags::WHY == 0 || super::super::why_of(at.flags) == Some(Void::Policy);
                 carrier.ok = well_formed && self.is_ok_now(&Carried { land, id: event.id(), row: at });
             }
-            if row != before {
-                self.put_landing(&lid, &row);
-                self.list_unsettled(&lid, &row);
+            if row == before {
+                continue;
             }
+            self.put_landing(&lid, &row);
+            self.list_unsettled(&lid, &row);
+            match (before.is_good(), row.is_good()) {
+                (true, false) => drop(fallen.insert(lid)),
+                (false, true) => risen.push(lid),
+                _ => {}
+            }
+            let above = self.above(&lid);
+            todo.extend(above.into_iter().filter_map(|lid| of(self, lid)));
         }
-        let after: BTreeSet<Lid> = seen.iter().filter(|lid| good(self, lid)).copied().collect();
-        let fallen: BTreeSet<Lid> = before.difference(&after).copied().collect();
         if !fallen.is_empty() {
-            self.take_back(&fallen, &seen, proposals, changes);
+            self.take_back(&fallen, proposals, changes);
         }
-        for lid in after.difference(&before) {
-            if let Some(row) = self.landing_row(lid) {
-                self.take_further(&row, lid, proposals);
+        for lid in risen {
+            if let Some(row) = self.landing_row(&lid) {
+                self.take_further(&row, &lid, proposals);
             }
         }
     }
 
     /// Heads that fell give way to what they were on.
-    fn take_back(
-        &mut self,
-        fallen: &BTreeSet<Lid>,
-        looked_at: &BTreeSet<Lid>,
-        proposals: &mut BTreeSet<u32>,
-        changes: &mut Vec<Change>,
-    ) {
+    fn take_back(&mut self, fallen: &BTreeSet<Lid>, proposals: &mut BTreeSet<u32>, changes: &mut Vec<Change>) {
         for number in 0..self.heads.len() {
             let before = self.heads[number].clone();
             if before.is_disjoint(fallen) {
                 continue;
             }
-            let (mut found, mut seen, mut todo) = (BTreeSet::new(), BTreeSet::new(), Vec::from_iter(before));
+            let (mut found, mut seen) = (BTreeSet::new(), BTreeSet::new());
+            let mut todo = Vec::from_iter(before.clone());
             while let Some(lid) = todo.pop() {
                 if !seen.insert(lid) {
                     continue;
@@ -252,7 +246,7 @@ impl State {
             let heads: BTreeSet<Lid> =
                 found.iter().filter(|lid| !found.iter().any(|above| self.is_below(lid, above))).copied().collect();
             self.heads[number] = heads.clone();
-            self.forget_landed(number as u8, &heads, looked_at, proposals);
+            self.forget_landed(number as u8, &before, &heads, proposals);
             if let Some((branch, _)) = self.canonical().get(number) {
                 let change = Change::Rewound { branch: branch.clone() };
                 changes.push(change);
@@ -260,21 +254,44 @@ impl State {
         }
     }
 
+    /// Landings under `before` and not under `after`. Only what is not under all is walked through.
+    fn no_longer_under(&self, before: &BTreeSet<Lid>, after: &BTreeSet<Lid>) -> Vec<Lid> {
+        let mut todo: BTreeMap<(u64, Lid), bool> = BTreeMap::new();
+        for (lids, stands) in [(before, false), (after, true)] {
+            for lid in lids {
+                let Some(row) = self.landing_row(lid) else { continue };
+                *todo.entry((row.hlc, *lid)).or_default() |= stands;
+            }
+        }
+        let mut gone = Vec::new();
+        // Latest first: when one comes up, all above it have been.
+        while todo.values().any(|stands| !stands) {
+            let Some(((_, lid), stands)) = todo.pop_last() else { break };
+            if !stands {
+                gone.push(lid);
+            }
+            let Some(content) = self.landing_row(&lid).and_then(|row| self.content(&row)) else { continue };
+            for head in &content.heads {
+                if let Some(row) = self.landing_row(head) {
+                    *todo.entry((row.hlc, *head)).or_default() |= stands;
+                }
+            }
+        }
+        gone
+    }
+
     /// Commits of landings that no head stands on any more have not landed; what the objects said is asked again.
     fn forget_landed(
         &mut self,
         branch: u8,
+        before: &BTreeSet<Lid>,
         heads: &BTreeSet<Lid>,
-        looked_at: &BTreeSet<Lid>,
         proposals: &mut BTreeSet<u32>,
     ) {
         let mut gone: Vec<(ObjectId, Lid)> = Vec::new();
-        for lid in looked_at {
-            let Some(row) = self.landing_row(lid).filter(|row| row.branch == branch) else { continue };
-            let Some(content) = self.content(&row) else { continue };
-            if !heads.iter().any(|head| head == lid || self.is_below(lid, head)) {
-                gone.extend([(content.tip, *lid), (content.new, *lid)]);
-            }
+        for lid in self.no_longer_under(before, heads) {
+            let content = self.landing_row(&lid).and_then(|row| self.content(&row));
+            gone.extend(content.into_iter().flat_map(|content| [(content.tip, lid), (content.new, lid)]));
         }
         let mut said = Vec::new();
         self.rows.scan_prefix(Table::Landed, &[branch], |key, _| {

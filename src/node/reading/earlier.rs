@@ -58,6 +58,7 @@ impl Snapshot {
             unsent: 0,
             problems: Vec::new(),
             notices: Vec::new(),
+            open: Default::default(),
         })
     }
 }
