@@ -460,7 +460,7 @@ impl Sim {
             self.duel(&ring);
         }
         self.drive(n);
-        if self.scenario.fault == Fault::TellsTooSoon || self.rng.chance(60) {
+        if matches!(self.scenario.fault, Fault::TellsTooSoon | Fault::SaysItHolds) || self.rng.chance(60) {
             // The power goes just when something is on its way to the disk.
             let wait = self.rng.below(12);
             self.queue.after(wait, What::Trouble);

@@ -24,6 +24,8 @@ struct Light {
     frontier: Frontier,
     sessions: BTreeSet<PeerId>,
     pending: Vec<Arc<Event>>,
+    /// What neighbours told of and is not here yet, as in `node`.
+    ahead: BTreeMap<PeerId, BTreeSet<FrontierEntry>>,
     /// By how many hops each event came.
     hops: BTreeMap<EventId, u32>,
     due: Option<Millis>,
@@ -71,6 +73,7 @@ impl World {
             frontier: Frontier::default(),
             sessions: BTreeSet::new(),
             pending: Vec::new(),
+            ahead: BTreeMap::new(),
             hops: BTreeMap::new(),
             due: None,
         };
@@ -205,11 +208,11 @@ impl World {
                     match message {
                         Message::Events(events) => self.received(from, to, &events),
                         Message::Frontier { entries, last } => {
-                            let heads = self.located(to, &entries);
+                            let heads = self.located(to, peer, &entries);
                             self.input(to, Input::Frontier { peer, heads, entries: entries.len(), last });
                         }
                         Message::Held(entries) => {
-                            let heads = self.located(to, &entries);
+                            let heads = self.located(to, peer, &entries);
                             self.input(to, Input::Has { peer, heads });
                         }
                         Message::Enough => self.input(to, Input::Enough(peer)),
@@ -226,6 +229,7 @@ impl World {
                     let events: Vec<_> =
                         events.into_iter().map(|event| (self.strand(&event.body().author), event)).collect();
                     self.nodes[n].log.add(&events);
+                    self.caught_up(n, &events);
                     let durable = |(strand, event)| (strand, Durable::pretended(event));
                     let logged = self.nodes[n].frontier.clone();
                     self.input(n, Input::Stored { events: events.into_iter().map(durable).collect(), logged });
@@ -243,10 +247,26 @@ impl World {
         u32::try_from(self.numbers[feed]).unwrap()
     }
 
-    /// What was told of feeds that are known.
-    fn located(&self, n: usize, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
-        let heads = entries.iter().map(|entry| (self.strand(&entry.feed), entry.seq));
-        heads.filter(|(strand, _)| self.nodes[n].frontier.head(*strand).is_some()).collect()
+    /// What was told of that is here.
+    fn located(&mut self, n: usize, peer: PeerId, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
+        let here = |entry: &&FrontierEntry| {
+            self.nodes[n].frontier.head(self.strand(&entry.feed)).is_some_and(|head| head.seq >= entry.seq)
+        };
+        let (here, ahead): (Vec<_>, Vec<_>) = entries.iter().partition(here);
+        let heads = here.into_iter().map(|entry: &FrontierEntry| (self.strand(&entry.feed), entry.seq)).collect();
+        self.nodes[n].ahead.entry(peer).or_default().extend(ahead);
+        heads
+    }
+
+    fn caught_up(&mut self, n: usize, events: &[(u32, Arc<Event>)]) {
+        for peer in self.nodes[n].ahead.keys().copied().collect::<Vec<_>>() {
+            let ahead = self.nodes[n].ahead.entry(peer).or_default();
+            let told = events.iter().filter(|(_, event)| ahead.remove(&FrontierEntry::of(event)));
+            let heads: Vec<(u32, u64)> = told.map(|(strand, event)| (*strand, event.body().seq)).collect();
+            if !heads.is_empty() {
+                self.input(n, Input::Has { peer, heads });
+            }
+        }
     }
 
     fn received(&mut self, from: usize, to: usize, events: &[Vec<u8>]) {

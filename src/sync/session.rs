@@ -422,6 +422,17 @@ impl Sync {
     /// Sends new events at once to a neighbour that lacked nothing before them.
     fn forward(&mut self, now: Millis, peer: PeerId, events: &[(u32, Durable<Arc<Event>>)]) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let is_new = |(strand, event): &&(u32, Durable<Arc<Event>>)| {
+            let seq = event.get().body().seq;
+            let logged = self.frontier.head(*strand).is_some_and(|head| head.seq >= seq);
+            logged && neighbour.has.get(strand).is_none_or(|has| *has < seq)
+        };
+        let new = events.iter().filter(is_new).count() as u64;
+        let lacks: u64 = self.frontier.lacking(&neighbour.has).iter().map(|span| span.to - span.from + 1).sum();
+        if lacks != new {
+            // What was held before is part of the log now, as these build on it: it goes in front of them.
+            return self.pump(now, peer);
+        }
         let mut batch = Vec::new();
         let mut bytes = 0;
         for (strand, event) in events {

@@ -303,3 +303,29 @@ fn who_gets_it_from_others_is_only_told() {
     assert!(matches!(said(&lan, 2)[..], [Message::Held(_), Message::Events(_)]));
     assert_eq!(lan.nodes[0].sync.next_wake(), None);
 }
+
+/// Evidence that somebody builds on becomes part of the log with what builds on it, and is sent in front of that.
+#[test]
+fn what_becomes_part_of_the_log_is_sent_before_what_names_it() {
+    let mut lan = Lan::new(2);
+    (0..2).for_each(|at| lan.write(0, at));
+    let log = lan.nodes[0].log[&lan.peer(0)].clone();
+    let head = |seq: usize| Head { seq: seq as u64, id: log[seq].id() };
+    let feeds = [PeerId([1; 32]), lan.peer(0)];
+    let logged = |cut: usize, own: Option<usize>| {
+        let mut logged = Frontier::default();
+        logged.set(5, feeds[0], head(cut));
+        if let Some(own) = own {
+            logged.set(0, feeds[1], head(own));
+        }
+        logged
+    };
+    // Strand 5 is held up to 1, and part of the log up to 0.
+    let mut sync = Sync::new(logged(0, None), [(5, head(1))].into_iter());
+    let peer = PeerId([5; 32]);
+    sync.handle(0, Input::PeerUp { peer, digest: sync.digest() });
+    let events = vec![(0, Durable::pretended(Arc::new(log[0].clone())))];
+    sync.handle(0, Input::Stored { events, logged: logged(1, Some(0)) });
+    let lacking = vec![Lacking { strand: 0, from: 0, to: 0 }, Lacking { strand: 5, from: 1, to: 1 }];
+    assert_eq!(sync.poll(), Some(Output::Load { peer, lacking }));
+}

@@ -142,11 +142,14 @@ impl View {
     }
 }
 
+/// Where a link comes among those of an identity (a grant has no place: it goes first), and to whom it gives it.
+type Giver = (Option<(usize, EventId)>, MemberId);
+
 /// Those with an effective grant that no revocation takes from them.
 fn members(of: &Authority, set: &Set, judge: &Judge) -> Members {
     let mut found = Members::default();
     // Who an identity may belong to: of several the first by grant, then by link, who is a member.
-    let mut givers: BTreeMap<IdentityId, BTreeSet<(Option<(usize, EventId)>, MemberId)>> = BTreeMap::new();
+    let mut givers: BTreeMap<IdentityId, BTreeSet<Giver>> = BTreeMap::new();
     let taken = |target: Target, grant: Gov| {
         judge.accepted.iter().any(|number| {
             let What::Revoke { targets, .. } = &of.get(number).what else { return false };
