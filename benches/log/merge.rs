@@ -46,7 +46,7 @@ impl Side {
             take(&mut state, event);
         }
         append(&mut state, &store);
-        let sync = Sync::new(state.frontier());
+        let sync = Sync::new(state.frontier(), state.heads());
         (Self { path, me, store, state, sync }, bytes)
     }
 
@@ -73,12 +73,13 @@ impl Side {
         let peer = from;
         match Message::decode(bytes).expect("it is a message") {
             Message::Frontier { entries, last } => {
-                let (heads, parted) = self.state.locate(&entries);
-                assert!(parted.is_empty(), "nothing forked");
+                let located = self.state.locate(&entries);
+                assert!(located.parted.is_empty(), "nothing forked");
+                let heads = located.heads;
                 self.sync.handle(0, Input::Frontier { peer, heads, entries: entries.len(), last });
             }
             Message::Held(entries) => {
-                let (heads, _) = self.state.locate(&entries);
+                let heads = self.state.locate(&entries).heads;
                 self.sync.handle(0, Input::Has { peer, heads });
             }
             Message::Events(batch) => {

@@ -22,6 +22,9 @@ pub use kind::{
     Propose, Reject, Revoke, Role, SetPolicy, Target, Vote, Withdraw,
 };
 
+/// A durable event with the strand it is held on.
+pub type OnStrand = (u32, Durable<std::sync::Arc<Event>>);
+
 /// Something that is fsynced. Only the store makes one, and only these are sent to others: *durable before
 /// anyone hears of it* is a type.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ mod recent;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -145,25 +145,14 @@ impl Layer {
 }
 
 /// Rows as they are for the state: the base with layers over it. Cheap to clone.
+#[derive(Clone)]
 pub struct Rows {
     base: Arc<dyn Base>,
     /// Layers on their way to the disk, oldest first.
     under_way: Vec<Arc<Layer>>,
     top: Arc<Layer>,
-    /// What was read of the base, or became part of it, not long ago: most events speak of recent ones.
-    recent: Mutex<Recent>,
-}
-
-impl Clone for Rows {
-    fn clone(&self) -> Self {
-        Self {
-            base: self.base.clone(),
-            under_way: self.under_way.clone(),
-            top: self.top.clone(),
-            // Clones may go on over different bases, so each has its own.
-            recent: Mutex::new(self.recent().clone()),
-        }
-    }
+    /// What became part of the base not long ago: most events speak of recent ones.
+    recent: Arc<Recent>,
 }
 
 impl std::fmt::Debug for Rows {
@@ -175,16 +164,12 @@ impl std::fmt::Debug for Rows {
 impl Rows {
     /// Rows over `base`.
     pub fn new(base: Arc<dyn Base>) -> Self {
-        Self { base, under_way: Vec::new(), top: Arc::default(), recent: Mutex::default() }
+        Self { base, under_way: Vec::new(), top: Arc::default(), recent: Arc::default() }
     }
 
     /// Was every row read that there is?
     pub fn healthy(&self) -> bool {
         self.base.healthy()
-    }
-
-    fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn layers(&self) -> impl Iterator<Item = &Arc<Layer>> {
@@ -213,12 +198,7 @@ impl Rows {
                 return found.and_then(read);
             }
         }
-        let kept = self.recent().places.get(id);
-        kept.or_else(|| {
-            let row: EventRow = read(&self.base.get(Table::Events, &id.0)?)?;
-            self.recent().places.put(*id, row);
-            Some(row)
-        })
+        self.recent.places.get(id).or_else(|| read(&self.base.get(Table::Events, &id.0)?))
     }
 
     /// Sets a row.
@@ -247,12 +227,8 @@ impl Rows {
     /// The event at a place.
     pub fn event(&self, place: Place) -> Option<Arc<Event>> {
         let layered = self.layers().find_map(|layer| layer.events.get(&place).cloned());
-        let kept = layered.or_else(|| self.recent().events.get(&place));
-        kept.or_else(|| {
-            let event = self.base.event(place)?;
-            self.recent().events.put(place, event.clone());
-            Some(event)
-        })
+        let kept = layered.or_else(|| self.recent.events.get(&place));
+        kept.or_else(|| self.base.event(place))
     }
 
     /// Rows from `from` on, ascending, until `each` gives `false`.
@@ -359,7 +335,7 @@ impl Rows {
     pub fn appended(&mut self, base: Arc<dyn Base>) {
         if !self.under_way.is_empty() {
             let layer = self.under_way.remove(0);
-            let mut recent = self.recent();
+            let recent = Arc::make_mut(&mut self.recent);
             for (id, row) in layer.of(Table::Events) {
                 let Ok(id) = id.as_slice().try_into().map(EventId) else { continue };
                 match row.as_ref().and_then(|row| postcard::from_bytes(row).ok()) {

@@ -18,7 +18,7 @@ use super::{Card, Node, Parts, Stopped, discovery_key};
 use crate::api::{Progress, Refusal, Reply, Request};
 use crate::eventlog::rows::Base;
 use crate::eventlog::store::{Note, StoreError};
-use crate::eventlog::{Durable, Event, Malformed};
+use crate::eventlog::{Event, Malformed, OnStrand};
 use crate::git::Watch;
 use crate::id::{EventId, PeerId};
 use crate::limits;
@@ -26,7 +26,7 @@ use crate::quic::Connection;
 use crate::sync::{Fetches, Message, Sync};
 
 /// What was appended, with their strands, and what the log holds with it.
-pub(super) type Appended = (Vec<(u32, Durable<Arc<Event>>)>, Arc<dyn Base>);
+pub(super) type Appended = (Vec<OnStrand>, Arc<dyn Base>);
 
 /// The answer to one command: the replies up to the end, or a refusal.
 pub(super) type Answer = oneshot::Sender<Result<Vec<Reply>, Refusal>>;
@@ -74,7 +74,7 @@ pub(super) enum Wake {
     /// Events were appended.
     Appended(Result<Appended, StoreError>),
     /// Events for a neighbour were read.
-    Loaded { peer: PeerId, events: Result<Vec<(u32, Durable<Arc<Event>>)>, StoreError> },
+    Loaded { peer: PeerId, events: Result<Vec<OnStrand>, StoreError> },
     /// Objects arrived, or not.
     Fetched(Box<Fetched>),
     /// A landing was recomputed, merged, or refs were moved.

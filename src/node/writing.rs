@@ -10,7 +10,7 @@ use crate::api::Refusal;
 use crate::approval::{Change, Checked, Pen};
 use crate::eventlog::rows::{Base, Layer};
 use crate::eventlog::store::{Note, Store, StoreError};
-use crate::eventlog::{Certify, Durable, Event, Extensions, Payload};
+use crate::eventlog::{Certify, Event, Extensions, OnStrand, Payload};
 use crate::hlc::Millis;
 use crate::id::{EventId, PeerId};
 use crate::sync::Input;
@@ -236,12 +236,7 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn loaded(
-        &mut self,
-        now: Millis,
-        peer: PeerId,
-        events: Result<Vec<(u32, Durable<Arc<Event>>)>, StoreError>,
-    ) {
+    pub(super) fn loaded(&mut self, now: Millis, peer: PeerId, events: Result<Vec<OnStrand>, StoreError>) {
         match events {
             Ok(events) => self.sync.handle(now, Input::Loaded { peer, events }),
             Err(error) => {

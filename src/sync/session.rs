@@ -1,11 +1,10 @@
 //! Sessions with neighbours: compare digests, exchange frontiers, send what is lacking, then forward.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::Message;
-use crate::eventlog::{Durable, Event, Frontier, FrontierEntry, Head, Lacking};
+use crate::eventlog::{Frontier, FrontierEntry, Head, Lacking, OnStrand};
 use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
@@ -66,7 +65,7 @@ pub enum Input {
     /// Events are durable here, in an order that respects causality.
     Stored {
         /// With their strands.
-        events: Vec<(u32, Durable<Arc<Event>>)>,
+        events: Vec<OnStrand>,
         /// How far each strand is part of the log; it may be ahead of what is durable.
         logged: Frontier,
     },
@@ -75,7 +74,7 @@ pub enum Input {
         /// For whom.
         peer: PeerId,
         /// With their strands, in an order that respects causality.
-        events: Vec<(u32, Durable<Arc<Event>>)>,
+        events: Vec<OnStrand>,
     },
     /// The events of the last [`Output::Send`] with `flush` have left.
     Flushed(PeerId),
@@ -382,7 +381,7 @@ impl Sync {
         }
     }
 
-    fn stored(&mut self, now: Millis, events: &[(u32, Durable<Arc<Event>>)], logged: &Frontier) {
+    fn stored(&mut self, now: Millis, events: &[OnStrand], logged: &Frontier) {
         let crowded = self.is_crowded();
         let caught_up: Vec<PeerId> = self
             .neighbours
@@ -420,9 +419,9 @@ impl Sync {
     }
 
     /// Sends new events at once to a neighbour that lacked nothing before them.
-    fn forward(&mut self, now: Millis, peer: PeerId, events: &[(u32, Durable<Arc<Event>>)]) {
+    fn forward(&mut self, now: Millis, peer: PeerId, events: &[OnStrand]) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        let is_new = |(strand, event): &&(u32, Durable<Arc<Event>>)| {
+        let is_new = |(strand, event): &&OnStrand| {
             let seq = event.get().body().seq;
             let logged = self.frontier.head(*strand).is_some_and(|head| head.seq >= seq);
             logged && neighbour.has.get(strand).is_none_or(|has| *has < seq)
@@ -492,7 +491,7 @@ impl Sync {
         self.outputs.push_back(Output::Load { peer, lacking });
     }
 
-    fn loaded(&mut self, now: Millis, peer: PeerId, events: Vec<(u32, Durable<Arc<Event>>)>) {
+    fn loaded(&mut self, now: Millis, peer: PeerId, events: Vec<OnStrand>) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let mut batch = Vec::with_capacity(events.len());
         for (strand, event) in events {

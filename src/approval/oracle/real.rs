@@ -26,7 +26,7 @@ impl Real {
             self.memory.append(&layer);
             self.state.appended(Arc::new(self.memory.clone()));
         }
-        if self.events.len() % self.reopens == 0 {
+        if self.events.len().is_multiple_of(self.reopens) {
             self.state = State::open(self.state.project(), Arc::new(self.memory.clone())).expect("its own rows");
         }
     }

@@ -1,4 +1,4 @@
-//! What was read or written not long ago.
+//! What was written not long ago.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -26,7 +26,7 @@ const RECENT_EVENTS: usize = 512;
 /// Half of the places of events kept in memory, some 100 bytes each.
 const RECENT_PLACES: usize = 4_096;
 
-/// Values by key, in two generations: what was not asked for while one filled is forgotten.
+/// Values by key, in two generations: when one is full the one before it is forgotten.
 #[derive(Debug, Clone)]
 pub(super) struct Kept<K, V> {
     half: usize,
@@ -39,13 +39,8 @@ impl<K: Eq + Hash + Copy, V: Clone> Kept<K, V> {
         Self { half, young: HashMap::new(), old: HashMap::new() }
     }
 
-    pub(super) fn get(&mut self, key: &K) -> Option<V> {
-        if let Some(found) = self.young.get(key) {
-            return Some(found.clone());
-        }
-        let found = self.old.remove(key)?;
-        self.put(*key, found.clone());
-        Some(found)
+    pub(super) fn get(&self, key: &K) -> Option<V> {
+        self.young.get(key).or_else(|| self.old.get(key)).cloned()
     }
 
     pub(super) fn put(&mut self, key: K, value: V) {

@@ -28,7 +28,7 @@ pub use migrations::Opened;
 pub use tables::Note;
 
 use super::rows::Layer;
-use super::{Durable, Event};
+use super::{Durable, OnStrand};
 use crate::id::ProjectId;
 
 /// Bytes of pages that redb may keep in memory for one log: a service holds many, and the operating system
@@ -140,7 +140,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::CommitUnknown`] means that they may be durable: open the store afresh before going on.
-    pub fn append(&self, layer: &Layer) -> Result<Vec<(u32, Durable<Arc<Event>>)>, StoreError> {
+    pub fn append(&self, layer: &Layer) -> Result<Vec<OnStrand>, StoreError> {
         let db = self.to_write()?;
         guarded(|| {
             let write = db.begin_write()?;

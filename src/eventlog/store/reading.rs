@@ -11,7 +11,7 @@ use super::guard::{called_back, guarded};
 use super::tables::{self, TIME};
 use super::{Store, StoreError};
 use crate::eventlog::rows::{EventRow, Place, Table};
-use crate::eventlog::{Durable, Event, Head, Lacking};
+use crate::eventlog::{Durable, Event, Head, Lacking, OnStrand};
 use crate::hlc::Hlc;
 use crate::id::{EventId, PeerId};
 
@@ -104,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn read(&self, spans: &[Lacking], limit: usize) -> Result<Vec<(u32, Durable<Arc<Event>>)>, StoreError> {
+    pub fn read(&self, spans: &[Lacking], limit: usize) -> Result<Vec<OnStrand>, StoreError> {
         guarded(|| {
             let mut reader = self.reader(KEPT.max(spans.len()))?;
             // The smallest of each span's next event, again and again: a merge of sorted strands.

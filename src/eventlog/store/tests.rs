@@ -3,12 +3,12 @@ use std::collections::HashMap;
 use redb::ReadableTableMetadata;
 
 use super::*;
-use crate::eventlog::Lacking;
 use crate::eventlog::rows::{Base, EventRow, Memory, Place, Rows, Table};
 use crate::eventlog::{
     Ack, Approve, Certify, Draft, Extensions, Genesis, Grant, Head, Kind, Land, Payload, Policy, Propose, Reject, Role,
     Withdraw,
 };
+use crate::eventlog::{Event, Lacking};
 use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Handle, MemberId, ObjectId, PeerId};
 use crate::keys::{FeedKey, IdentityKey, Secret};
