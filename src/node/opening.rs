@@ -18,8 +18,33 @@ const TURN: Duration = Duration::from_millis(7);
 /// # Errors
 /// [`StoreError`]; the file is left as it is.
 pub(crate) fn open_log(path: &Path) -> Result<Store, StoreError> {
-    patiently(|| Store::open(path).and_then(migrate))
+    let mut store = patiently(|| Store::open(path).and_then(migrate))?;
+    if let Err(error) = give_back(&mut store) {
+        tracing::warn!(%error, "the log could not be made smaller");
+    }
+    Ok(store)
 }
+
+/// Files up to this are not worth the work.
+const SMALL_BYTES: u64 = 32 << 20;
+
+/// A file that has doubled since may hold as much again that is free: it is made smaller, which happens so seldom that its
+/// seconds do not count.
+fn give_back(store: &mut Store) -> Result<(), StoreError> {
+    let len = |store: &Store| std::fs::metadata(store.path()).map_or(0, |metadata| metadata.len());
+    let before = len(store);
+    let row = store.notes(Note::Own)?.remove(COMPACTED).and_then(|bytes| bytes.try_into().ok());
+    let last = row.map_or(0, u64::from_be_bytes);
+    if before <= SMALL_BYTES || before < last.saturating_mul(2) {
+        return Ok(());
+    }
+    store.compact()?;
+    let after = len(store).to_be_bytes().to_vec();
+    store.remember(Note::Own, &[(COMPACTED.to_vec(), Some(after))])
+}
+
+/// The file's length when it was made smaller last.
+const COMPACTED: &[u8] = b"compacted";
 
 /// The same only to read, beside others that do.
 pub(super) fn open_log_to_read(path: &Path) -> Result<Store, StoreError> {
