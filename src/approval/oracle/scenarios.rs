@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{Hand, World, ack, approve, branch, commit, grant, identity, member, policy, propose, revoke, vote};
+use super::world::{
+    Hand, Log, World, ack, approve, branch, commit, grant, identity, member, policy, propose, revoke, vote,
+};
 use crate::eventlog::{Land, Payload, Role, Target};
 use crate::id::{EventId, Lid};
 
@@ -365,8 +367,8 @@ fn a_landing_by_unknown_rules_waits_and_an_unsound_one_falls() {
     assert_eq!(team.heads(), [begin]);
 }
 
-#[test]
-fn a_join_brings_in_nothing_that_the_policy_of_its_past_forbids() {
+/// A join that did not enter, and a landing on it whose approvers were not shown it: the team, the join and the revision.
+fn smuggled() -> (Team, Lid, EventId) {
     let mut team = Team::new("FABx");
     let begin = team.begin();
     let old = team.land_alone('B', begin, 1);
@@ -381,6 +383,17 @@ fn a_join_brings_in_nothing_that_the_policy_of_its_past_forbids() {
     let by_a = team.put('A', &[], approve(revision, commit(3), vec![begin]));
     let by_b = team.put('B', &[], approve(revision, commit(3), vec![begin]));
     team.land('x', &[joined], revision, 3, &[by_a, by_b]);
+    (team, joined, revision)
+}
+
+/// That log.
+pub(super) fn smuggling() -> Log {
+    smuggled().0.world.log
+}
+
+#[test]
+fn a_join_brings_in_nothing_that_the_policy_of_its_past_forbids() {
+    let (mut team, joined, revision) = smuggled();
     assert_eq!(team.heads().len(), 2);
     // Shown it, they bring it in.
     let by_a = team.put('A', &[], approve(revision, commit(3), vec![joined]));
