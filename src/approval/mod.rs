@@ -33,6 +33,7 @@ pub use landing::{BranchHeads, Landable, Landing, Unsettled};
 pub use pen::Pen;
 pub use people::Member;
 pub use proposal::{Approval, Proposal, ProposalState, Rejection, Revision};
+pub use stored::Unfit;
 
 use crate::eventlog::rows::{EventRow, Layer, Place, Rows, Table};
 use crate::eventlog::{Event, Genesis, Kind, Payload};
