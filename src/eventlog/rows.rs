@@ -52,13 +52,11 @@ pub enum Table {
     Named,
     /// One row each, by name.
     Single,
-    /// hlc (u64) → what the project was then: see `checkpoint`.
-    Checkpoints,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::Events,
         Self::Strands,
         Self::Governance,
@@ -74,7 +72,6 @@ impl Table {
         Self::Landed,
         Self::Named,
         Self::Single,
-        Self::Checkpoints,
     ];
 }
 

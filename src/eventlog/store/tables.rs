@@ -37,7 +37,6 @@ pub(super) fn rows(table: Table) -> Bytes {
         Table::Landed => "landed-2",
         Table::Named => "named-2",
         Table::Single => "single-2",
-        Table::Checkpoints => "checkpoints-2",
     })
 }
 
