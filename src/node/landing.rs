@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::absent::Absent;
 use super::core::Core;
 use super::run::{Answer, Wake};
 use super::sessions::millis;
@@ -34,7 +35,7 @@ pub(super) struct LandingState {
     /// Packs that arrived and whose objects no ref holds yet.
     pub(super) adopted: Vec<Adopted>,
     /// Landings whose objects are not here.
-    missing: BTreeSet<Lid>,
+    pub(super) absent: Absent,
     /// When this node completes or joins landings that nobody else did.
     due: BTreeMap<Key, Millis>,
     /// What did not merge, with the paths.
@@ -63,21 +64,6 @@ pub(super) enum LandingWork {
 }
 
 impl LandingState {
-    /// Are the objects of this landing known to be missing?
-    pub(super) fn lacks(&self, lid: &Lid) -> bool {
-        self.missing.contains(lid)
-    }
-
-    /// A landing became known.
-    pub(super) fn heard(&mut self, _now: Millis, lid: Lid) {
-        self.missing.remove(&lid);
-    }
-
-    /// What was missing may be here now.
-    pub(super) fn objects_came(&mut self) {
-        self.missing.clear();
-    }
-
     pub(super) fn next_wake(&self) -> Option<Millis> {
         if self.busy { None } else { self.due.values().min().copied() }
     }
@@ -118,7 +104,7 @@ impl Core {
         // Nothing moves for a landing that a crash could still take back.
         let mut unsettled = self.state.unsettled();
         unsettled.retain(|next| self.state.carriers(&next.lid).iter().any(|id| !self.pending.has(id)));
-        if unsettled.iter().any(|next| !self.landing.missing.contains(&next.lid) && next.waits_for.is_empty()) {
+        if unsettled.iter().any(|next| !self.landing.absent.has(&next.lid) && next.waits_for.is_empty()) {
             return self.start_settle(unsettled);
         }
         if self.landing.refs_wanted {
@@ -179,6 +165,7 @@ impl Core {
 
     fn start_settle(&mut self, unsettled: Vec<Unsettled>) {
         self.landing.busy = true;
+        self.landing.absent.look();
         let held = self.held.clone();
         let newest: Vec<ObjectId> =
             self.state.newest(&BTreeSet::new()).into_iter().filter(|commit| self.held.contains(commit)).collect();
@@ -230,7 +217,7 @@ impl Core {
     fn settled(&mut self, done: Vec<(Unsettled, Option<bool>)>) {
         for (landing, sound) in done {
             let Some(sound) = sound else {
-                self.landing.missing.insert(landing.lid);
+                self.landing.absent.in_vain(landing.lid);
                 continue;
             };
             let moved = Arc::make_mut(&mut self.state).settle(&landing.lid, sound);
