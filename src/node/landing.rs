@@ -34,6 +34,8 @@ pub(super) struct LandingState {
     pub(super) local_behind: bool,
     /// Packs that arrived and whose objects no ref holds yet.
     pub(super) adopted: Vec<Adopted>,
+    /// Those of them whose objects the refs that are being written hold.
+    pub(super) being_held: Vec<Adopted>,
     /// Landings whose objects are not here.
     pub(super) absent: Absent,
     /// When this node completes or joins landings that nobody else did.
@@ -41,6 +43,8 @@ pub(super) struct LandingState {
     /// What did not merge, with the paths.
     pub(super) conflicts: Arc<BTreeMap<Key, Vec<String>>>,
     approving: VecDeque<Approving>,
+    /// Answers that say "landed", to be given when the refs and the local branch say so too.
+    landed: Vec<(ApproveDone, Answer)>,
 }
 
 /// An `approve` on its way.
@@ -110,9 +114,13 @@ impl Core {
         if self.landing.refs_wanted {
             self.landing.refs_wanted = false;
             self.landing.busy = true;
+            self.landing.being_held.append(&mut self.landing.adopted);
             let plan = self.plan_refs();
             let then = |report| Wake::Landing(Box::new(LandingWork::Refs(report)));
             return super::objects::with_repo(self, move |repo| plan.carry_out(repo), then);
+        }
+        for (done, reply) in std::mem::take(&mut self.landing.landed) {
+            answer(&done, reply);
         }
         let ready = self.landing.due.iter().find(|(_, at)| **at <= now).map(|(key, _)| key.clone());
         if let Some(ready) = ready {
@@ -378,9 +386,10 @@ impl Core {
             landed: lands.map(|commit| commit.to_string()),
             needs,
         };
-        self.once_durable(Box::new(move |_, result| {
-            let value = serde_json::to_value(&done).unwrap_or_default();
-            let _ = reply.send(result.map(|()| vec![Reply::Done { value }]));
+        self.once_durable(Box::new(move |core, result| match result {
+            Ok(()) if done.landed.is_some() => core.landing.landed.push((done, reply)),
+            Ok(()) => answer(&done, reply),
+            Err(refusal) => drop(reply.send(Err(refusal))),
         }));
     }
 
@@ -389,6 +398,11 @@ impl Core {
         let proposal = self.state.proposal(&revision.proposal);
         proposal.map_or(0, |proposal| self.state.approvals_missing(&proposal, commit, self.my_member()))
     }
+}
+
+fn answer(done: &ApproveDone, reply: Answer) {
+    let value = serde_json::to_value(done).unwrap_or_default();
+    let _ = reply.send(Ok(vec![Reply::Done { value }]));
 }
 
 fn merge(repo: &Repository, landable: &Landable) -> Result<Merged, String> {
