@@ -195,5 +195,8 @@ pub const SEND_STEP: Duration = Duration::from_millis(60);
 /// Whoever gets something, but not all, from others is sent the rest after this long.
 pub const SEND_LATEST: Duration = Duration::from_secs(3);
 
+/// How long until what a neighbour lacks is read again where the disk failed to give it: often enough for one that was
+/// full or busy, seldom enough for one that is damaged.
+pub const LOAD_AGAIN: Duration = Duration::from_secs(10);
 /// How long until a neighbour is asked again for what rests on an event whose time has just come.
 pub const ASK_SOON: Duration = Duration::from_secs(1);

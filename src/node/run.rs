@@ -74,7 +74,7 @@ pub(super) enum Wake {
     /// Events were appended.
     Appended(Result<Appended, StoreError>),
     /// Events for a neighbour were read.
-    Loaded { peer: PeerId, events: Result<Vec<OnStrand>, StoreError> },
+    Loaded { peer: PeerId, load: u64, events: Result<Vec<OnStrand>, StoreError> },
     /// Objects arrived, or not.
     Fetched(Box<Fetched>),
     /// A landing was recomputed, merged, or refs were moved.
@@ -272,7 +272,7 @@ impl Core {
             Wake::Moved => self.look_again = true,
             Wake::Looked(looked) => self.looked(now, *looked),
             Wake::Appended(result) => self.appended(now, result),
-            Wake::Loaded { peer, events } => self.loaded(now, peer, events),
+            Wake::Loaded { peer, load, events } => self.loaded(now, peer, load, events),
             Wake::Fetched(fetched) => self.fetched(now, *fetched),
             Wake::Landing(work) => self.landing_done(now, *work),
             Wake::Asks(step) => self.asks(now, *step),

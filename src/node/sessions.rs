@@ -423,10 +423,10 @@ impl Core {
         while let Some(output) = self.sync.poll() {
             match output {
                 Output::Send { peer, message, flush } => self.say(now, peer, message.encode(), flush),
-                Output::Load { peer, lacking } => {
+                Output::Load { peer, load, lacking } => {
                     let (store, lacking) = (self.store.clone(), self.state.clip(lacking));
                     let job = move || store.read(&lacking, limits::BATCH_BYTES);
-                    super::run::work(&self.wake, job, move |events| Wake::Loaded { peer, events });
+                    super::run::work(&self.wake, job, move |events| Wake::Loaded { peer, load, events });
                 }
                 Output::Serves { peer, commits } => self.fetches.serves(peer, &commits),
                 Output::Drop { peer, why } => self.drop_peer(now, peer, why),

@@ -236,10 +236,12 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn loaded(&mut self, now: Millis, peer: PeerId, events: Result<Vec<OnStrand>, StoreError>) {
+    /// What a neighbour lacks was read, or not: then it is tried again, and people hear of it meanwhile.
+    pub(super) fn loaded(&mut self, now: Millis, peer: PeerId, load: u64, events: Result<Vec<OnStrand>, StoreError>) {
         match events {
-            Ok(events) => self.sync.handle(now, Input::Loaded { peer, events }),
+            Ok(events) => self.sync.handle(now, Input::Loaded { peer, load, events }),
             Err(error) => {
+                self.sync.handle(now, Input::NotLoaded { peer, load });
                 let refusal = super::refusals::store(&error);
                 self.problem(&refusal);
             }

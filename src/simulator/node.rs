@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::log::{Log, Wire};
 use crate::approval::{ChainAnswer, Checked, RULES, Rejected, State};
 use crate::eventlog::rows::Layer;
-use crate::eventlog::{Certify, Draft, Durable, Event, Extensions, FrontierEntry, Lacking, Land, Payload};
+use crate::eventlog::{Certify, Draft, Durable, Event, Extensions, FrontierEntry, Lacking, Land, OnStrand, Payload};
 use crate::hlc::{Hlc, Millis};
 use crate::id::{EventId, IdentityId, Lid, ObjectId, PeerId, ProjectId};
 use crate::keys::{FeedKey, IdentityKey, Secret};
@@ -42,6 +42,8 @@ pub(super) enum Fault {
     ForgetsHeld,
     /// Sends what was read for a session that has ended on the one that took its place.
     LoadsForAnySession,
+    /// Does not say where what a neighbour lacks could not be read.
+    ForgetsFailedLoads,
     /// Begins its next event where the disk was before the last append.
     ForgetsOwnHead,
 }
@@ -56,6 +58,7 @@ pub(super) enum Do {
     },
     Load {
         peer: PeerId,
+        load: u64,
         lacking: Vec<Lacking>,
     },
     /// Write what was taken in to the disk.
@@ -108,6 +111,8 @@ pub(super) struct Node {
     served: BTreeMap<PeerId, BTreeSet<ObjectId>>,
     completed: BTreeSet<(Vec<Lid>, ObjectId)>,
     forgotten: u64,
+    /// The last load for each neighbour.
+    last_load: BTreeMap<PeerId, u64>,
     wire: Wire,
 }
 
@@ -159,6 +164,7 @@ impl Node {
             served: BTreeMap::new(),
             completed: BTreeSet::new(),
             forgotten: 0,
+            last_load: BTreeMap::new(),
             wire,
         }
     }
@@ -242,13 +248,29 @@ impl Node {
                     self.note_told(&message);
                     self.out.push(Do::Say { peer, message, flush });
                 }
-                Output::Load { peer, lacking } => self.out.push(Do::Load { peer, lacking }),
+                Output::Load { peer, load, lacking } => {
+                    self.last_load.insert(peer, load);
+                    self.out.push(Do::Load { peer, load, lacking });
+                }
                 Output::Serves { peer, commits } => {
                     self.served.entry(peer).or_default().extend(commits);
                     self.fetch();
                 }
                 Output::Drop { peer, why } => self.out.push(Do::Drop { peer, why: why.to_owned() }),
             }
+        }
+    }
+
+    /// A load is done; without events it failed.
+    pub(super) fn loaded(&mut self, now: Millis, peer: PeerId, load: u64, events: Option<Vec<OnStrand>>) {
+        let load = match self.fault {
+            Fault::LoadsForAnySession => self.last_load.get(&peer).copied().unwrap_or(load),
+            _ => load,
+        };
+        match events {
+            Some(events) => self.input(now, Input::Loaded { peer, load, events }),
+            None if self.fault == Fault::ForgetsFailedLoads => {}
+            None => self.input(now, Input::NotLoaded { peer, load }),
         }
     }
 

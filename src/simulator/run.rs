@@ -48,8 +48,9 @@ enum What {
     },
     Load {
         at: usize,
+        life: u64,
         of: usize,
-        session: u64,
+        load: u64,
         lacking: Vec<Lacking>,
     },
     Appended {
@@ -312,16 +313,15 @@ impl Sim {
                     self.drive(at);
                 }
             }
-            What::Load { at, of, session, lacking } => {
-                let any = self.nodes[at].fault == Fault::LoadsForAnySession && self.nodes[at].up;
-                if any || self.is_current(at, of, session) {
-                    let limit = if self.nodes[at].fault == Fault::LoadsForAnySession { 400 } else { 4_000 };
-                    let lacking = self.nodes[at].state.clip(lacking);
-                    let events = self.nodes[at].log.lacking(&lacking, limit);
-                    let peer = self.nodes[of].peer;
-                    self.nodes[at].input(now, Input::Loaded { peer, events });
-                    self.drive(at);
-                }
+            // It may be for a session that has ended: then the node does not use it.
+            What::Load { at, life, of, load, lacking } if self.lives(at, life) => {
+                let limit = if self.nodes[at].fault == Fault::LoadsForAnySession { 400 } else { 4_000 };
+                let lacking = self.nodes[at].state.clip(lacking);
+                let fails = self.rng.chance(if self.nodes[at].fault == Fault::ForgetsFailedLoads { 400 } else { 10 });
+                let events = (!fails).then(|| self.nodes[at].log.lacking(&lacking, limit));
+                let peer = self.nodes[of].peer;
+                self.nodes[at].loaded(now, peer, load, events);
+                self.drive(at);
             }
             What::Appended { at, life } if self.lives(at, life) => {
                 self.nodes[at].appended(now);
@@ -362,7 +362,11 @@ impl Sim {
                 self.meet_all();
             }
             What::Clock { at, offset } => self.set_clock(at, offset),
-            What::Appended { .. } | What::Due { .. } | What::Fetched { .. } | What::Complete { .. } => {}
+            What::Load { .. }
+            | What::Appended { .. }
+            | What::Due { .. }
+            | What::Fetched { .. }
+            | What::Complete { .. } => {}
         }
     }
 
@@ -572,13 +576,12 @@ impl Sim {
                     None => {}
                 }
             }
-            Do::Load { peer, lacking } => {
+            Do::Load { peer, load, lacking } => {
                 let of = self.numbers[&peer];
-                let Some(session) = self.current.get(&(n, of)).copied() else { return };
                 // A disk that is busy takes its time.
                 let busy = if self.nodes[n].fault == Fault::LoadsForAnySession { 700 } else { 20 };
                 let wait = if self.rng.chance(busy) { self.rng.between(1, 8_000) } else { self.rng.between(1, 5) };
-                self.queue.after(wait, What::Load { at: n, of, session, lacking });
+                self.queue.after(wait, What::Load { at: n, life, of, load, lacking });
                 if busy > 500 && self.rng.chance(300) {
                     self.cut(n, of, Some(0));
                 }

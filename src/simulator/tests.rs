@@ -67,6 +67,7 @@ fn every_fault_is_caught() {
         (Fault::TakesUnsound, 158),
         (Fault::ForgetsHeld, 44),
         (Fault::LoadsForAnySession, 13),
+        (Fault::ForgetsFailedLoads, 0),
         (Fault::ForgetsOwnHead, 0),
     ];
     for (fault, first) in faults {
