@@ -508,3 +508,39 @@ fn a_removal_that_needs_votes_says_how_many_and_whose() {
     assert_eq!(replay(&ana.log, ana.state.project()).digest(), ana.state.digest());
     assert_ne!(cleo.state.digest(), ana.state.digest());
 }
+
+#[test]
+fn a_second_removal_does_not_bring_in_what_the_first_cut_off() {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Contributor);
+    let mut bo = Hand::joiner(1, &ana);
+    ana.merge(&bo);
+    let mut cleo = ana.clone();
+    let feed = keys(1).0.peer();
+    let remove = |by: &mut Hand, target: Target| {
+        let mut pins = by.state.pins(&[target]);
+        pins.sort_unstable();
+        let revoke = crate::eventlog::Revoke {
+            targets: vec![target],
+            pins: pins.clone(),
+            reason: String::new(),
+            extensions: Extensions::default(),
+        };
+        by.write(Payload::Revoke(revoke), pins)
+    };
+    // The clone is taken off; what it wrote meanwhile comes to Ana alone.
+    remove(&mut ana, Target::Feed(feed));
+    cleo.merge(&ana);
+    let late = bo.propose("late", oid(7));
+    ana.merge(&bo);
+    assert!(ana.state.holds(&late) && !ana.state.is_logged(&late));
+    // Bo goes, comes back with another clone, and goes again. Cleo follows without ever needing what was cut off.
+    for _ in 0..2 {
+        remove(&mut ana, Target::Member(MemberId::of(&keys(1).1.identity())));
+        ana.grant(1, Role::Contributor);
+    }
+    assert!(!ana.state.is_logged(&late));
+    ana.log.retain(|event| event.id() != late);
+    cleo.merge(&ana);
+    assert_eq!(cleo.state.digest(), ana.state.digest());
+}

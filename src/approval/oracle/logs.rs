@@ -24,11 +24,13 @@ pub(super) enum Style {
     Heists,
     /// Revocations against each other.
     Duels,
+    /// Removals of those who were let in again.
+    Returns,
 }
 
 impl Style {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Rights, Self::Machines, Self::Landings, Self::Forks, Self::Heists, Self::Duels];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Rights, Self::Machines, Self::Landings, Self::Forks, Self::Heists, Self::Duels, Self::Returns];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -38,6 +40,7 @@ impl Style {
             Self::Forks => "forks",
             Self::Heists => "heists",
             Self::Duels => "duels",
+            Self::Returns => "returns",
         }
     }
 
@@ -62,6 +65,7 @@ impl Style {
             Self::Forks => [6, 8, 4, 4, 1, 2, 2, 2, 2, 22, 8, 10, 10, 3, 1],
             Self::Heists => [2, 16, 10, 1, 7, 0, 0, 1, 2, 2, 3, 26, 26, 16, 1],
             Self::Duels => [1; ACTIONS.len()],
+            Self::Returns => [4, 2, 6, 6, 1, 4, 4, 1, 1, 4, 6, 4, 3, 1, 1],
         }
     }
 }
@@ -174,7 +178,7 @@ impl Writers {
     }
 
     fn run(mut self) -> Log {
-        let steps = self.rng.between(20, 80);
+        let steps = if self.style == Style::Returns { self.rng.between(5, 30) } else { self.rng.between(20, 80) };
         for _ in 0..steps {
             let writer = self.rng.below(self.writers.len());
             if self.style == Style::Heists {
@@ -188,8 +192,10 @@ impl Writers {
             let action = ACTIONS[self.rng.weighted(&self.style.weights())];
             self.act(writer, action);
         }
-        if self.style == Style::Heists {
-            self.heist();
+        match self.style {
+            Style::Heists => self.heist(),
+            Style::Returns => self.returns(),
+            _ => {}
         }
         let mut lids: Vec<Lid> = self.world.oracle.carried_by.keys().copied().collect();
         lids.sort_unstable();
