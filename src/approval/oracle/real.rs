@@ -80,6 +80,7 @@ fn verdict(state: &State, events: &[&Event]) -> Verdict {
         maintainers,
         identities: state.identities(),
         policy: (demands.approvals, demands.own_counts, demands.votes, demands.rules),
+        needs_rules: state.needs_rules(),
         counts: events.iter().copied().filter(counts).map(Event::id).collect(),
         heads,
         standing,
@@ -137,6 +138,7 @@ agree! {
     on_heists Heists,
     on_duels Duels,
     on_returns Returns,
+    on_versions Versions,
 }
 
 /// A removal pins the last of what is part of the log, and with it all of that: no evidence comes into the log by it, and what
