@@ -41,7 +41,8 @@ use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Lid, MemberId, ObjectId, PeerId, ProjectId};
 use authority::{Authority, Deed, Need, Past, Strand};
 
-/// The rules of fold, merge and objects that this version knows.
+/// The rules of fold, merge and objects that this version knows. A version that knows more folds every log again when it opens
+/// it, as at a change of its tables: what was not decided then is now.
 pub const RULES: u16 = 1;
 
 /// What became of the state with one event: values, for the node to act on.
@@ -370,6 +371,14 @@ impl State {
         self.authority.now().demands
     }
 
+    /// The rules that a version must know to go on here, where they are later than those that this one knows: what they
+    /// govern is not decided here.
+    pub fn needs_rules(&self) -> Option<u16> {
+        let now = self.authority.now();
+        let raised = Some(now.demands.rules).filter(|rules| *rules > RULES);
+        [now.frozen, now.landings_frozen, raised].into_iter().flatten().max()
+    }
+
     /// Does this event count now?
     pub fn is_counting(&self, id: &EventId) -> bool {
         self.holds(id) && self.void(id).is_none()
@@ -394,6 +403,14 @@ impl State {
         let authority = &self.authority;
         if let Some(gov) = authority.number(id) {
             return authority.void(gov);
+        }
+        let view = authority.view(Past(row.past));
+        if let Some(rules) = view.frozen {
+            return Some(Void::Newer(rules));
+        }
+        if Kind(row.kind).is_newer() {
+            let rules = view.demands.rules;
+            return Some(if rules > RULES { Void::Newer(rules) } else { Void::Kind });
         }
         if let Some(why) = why_of(row.flags) {
             return Some(why);
@@ -424,7 +441,7 @@ fn why_bits(why: Void) -> u8 {
         Void::Heads => 3,
         Void::Policy => 4,
         // These are worked out anew whenever they are asked for.
-        Void::Role | Void::Revoked(_) | Void::Forked | Void::Rests | Void::Votes => 0,
+        Void::Role | Void::Revoked(_) | Void::Forked | Void::Rests | Void::Votes | Void::Newer(_) | Void::Kind => 0,
     };
     number << flags::WHY
 }

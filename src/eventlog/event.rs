@@ -147,7 +147,8 @@ impl Event {
         bytes: Vec<u8>,
     ) -> Result<Self, Malformed> {
         let payload = Payload::decode(body.kind, payload).map_err(|_| Malformed::Payload)?;
-        if body.kind.name().is_some() && body.kind.uses_rights() != by_identity.is_some() {
+        let is_told = body.kind.name().is_some() || body.kind.uses_rights();
+        if is_told && body.kind.uses_rights() != by_identity.is_some() {
             return Err(Malformed::Signature(BadSignature));
         }
         // The body comes first, so it need not be encoded again for its id.

@@ -18,7 +18,7 @@ pub(crate) use frontier::short;
 pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
 pub use intake::Intake;
 pub use kind::{
-    Ack, Approve, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
+    Ack, Approve, Area, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
     Propose, Reject, Revoke, Role, SetPolicy, Target, Vote, Withdraw,
 };
 

@@ -136,7 +136,7 @@ impl Core {
 
     /// What any member's node may write now: approved commits that have not landed, and joins of heads.
     fn completable(&self) -> Vec<Landable> {
-        if !self.has_begun() {
+        if !self.has_begun() || self.state.needs_rules().is_some() {
             return Vec::new();
         }
         let mut all = self.state.landable();

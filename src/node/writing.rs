@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::core::Core;
 use super::run::{Appended, Wake};
 use crate::api::Refusal;
-use crate::approval::{Change, Checked, Pen};
+use crate::approval::{Change, Checked, Pen, RULES};
 use crate::eventlog::rows::{Base, Layer};
 use crate::eventlog::store::{Note, Store, StoreError};
 use crate::eventlog::{Certify, Event, Extensions, OnStrand, Payload};
@@ -106,7 +106,19 @@ impl Core {
         if let Some(lost) = &self.log_lost {
             return Err(lost.why.clone());
         }
+        if let Some(newer) = self.needs_newer() {
+            return Err(newer);
+        }
         self.copied_key().map_or(Ok(()), Err)
+    }
+
+    /// What to do where the project goes by rules that this version does not know: what it wrote might not hold.
+    pub(super) fn needs_newer(&self) -> Option<Refusal> {
+        let rules = self.state.needs_rules()?;
+        let message = format!(
+            "this project goes by rules {rules} and this lansync knows those up to {RULES}, so it receives and serves, and writes nothing"
+        );
+        Some(Refusal::new("needs-upgrade", message, "install a newer lansync, then: lansync down && lansync up"))
     }
 
     /// Has `after` run once all that was taken in so far is durable (or is known not to be).

@@ -30,7 +30,7 @@ impl Need {
 
     pub(super) fn of_governance(what: &What) -> Self {
         match what {
-            What::Genesis | What::Link { .. } => Self::Any,
+            What::Genesis | What::Link { .. } | What::Newer(_) => Self::Any,
             What::Revoke { standing, .. } if standing.leave => Self::Any,
             What::Grant { .. } | What::Revoke { .. } | What::Vote { .. } | What::Policy(_) => Self::Maintain,
         }

@@ -1,7 +1,7 @@
 //! The naive fold, as an oracle for the incremental one: slow, and near enough to the protocol's text to be read beside it.
 //!
 //! `naive` holds events and their pasts, `authority` who may do what, `landings` what stands, `verdict` what is compared.
-//! `world`, `logs` and `duels` write logs of real signed events, `mutants` breaks the oracle on purpose to show that those logs
+//! `world`, `logs`, `duels`, `heists` and `returns` write logs of real signed events, `mutants` breaks the oracle on purpose to show that those logs
 //! exercise each rule, and `compare` holds another fold against it.
 
 mod authority;
@@ -14,6 +14,7 @@ mod logs;
 mod mutants;
 mod naive;
 mod real;
+mod returns;
 mod rng;
 mod scenarios;
 mod set;
