@@ -21,6 +21,14 @@ pub const VIEWS: usize = 4_096;
 pub const EVIDENCE: u64 = 10_000;
 /// Samples of a feed told together when two chains of it are compared: a million events are compared in four messages.
 pub const CHAIN_SAMPLES: u64 = 64;
+/// Events between two stored states for `--at`: so many are folded at most, some 0.1 s of work, once those before were.
+/// Fewer would write more pages for each event, as a page holds rows of many times.
+pub const CHECKPOINT_EVENTS: u64 = 2_048;
+/// Bytes of stored states, by those of the log: they hold the rows of the state once more, so they are of its size.
+/// Beyond, what follows is folded each time.
+pub const CHECKPOINTS_BY_LOG: u64 = 2;
+/// Bytes of stored states in any case: a few of a small log.
+pub const CHECKPOINTS_BYTES: u64 = 16 << 20;
 /// Landings looked at together when commits are recomputed; the others follow.
 pub const UNSETTLED: usize = 1_024;
 

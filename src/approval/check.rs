@@ -69,6 +69,13 @@ impl Checked {
 }
 
 pub(super) fn check(state: &State, event: &Event) -> Result<Checked, Rejected> {
+    let checked = check_held(state, event)?;
+    bound(state, event, checked.at)?;
+    Ok(checked)
+}
+
+/// As [`check`], of an event that this log holds: as it came there was room for it.
+pub(super) fn check_held(state: &State, event: &Event) -> Result<Checked, Rejected> {
     let body = event.body();
     if body.project != state.project {
         return Err(Rejected::WrongProject);
@@ -86,7 +93,6 @@ pub(super) fn check(state: &State, event: &Event) -> Result<Checked, Rejected> {
     let (member, identity) = author(state, event, &past)?;
     event.verify_identity(&identity).map_err(|_| Rejected::Signature)?;
     links(state, event)?;
-    bound(state, event, at)?;
     if !state.healthy() {
         return Err(Rejected::Unreadable);
     }

@@ -184,6 +184,19 @@ impl State {
         Ok(checked.map(|checked| self.apply(&Arc::new(event), checked)))
     }
 
+    /// As [`State::take`], of an event that a log holds already, where events may have come in another order: the bound of
+    /// what is kept as evidence was seen to then.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing is changed.
+    pub fn take_again(&mut self, event: &Arc<Event>) -> Result<Option<Vec<Change>>, Rejected> {
+        if self.holds(&event.id()) {
+            return Ok(None);
+        }
+        let checked = check::check_held(self, event)?;
+        Ok(Some(self.apply(event, checked)))
+    }
+
     /// Takes in an event that [`State::check`] found new just before, and says what changed.
     pub fn apply(&mut self, event: &Arc<Event>, checked: Checked) -> Vec<Change> {
         let (id, body) = (event.id(), event.body());

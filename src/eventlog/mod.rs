@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure but `store`, the driver that keeps the log in redb.
 
+mod checkpoint;
 pub mod compact;
 mod event;
 mod frontier;
@@ -13,6 +14,7 @@ mod rights;
 pub mod rows;
 pub mod store;
 
+pub use checkpoint::{Checkpoint, Reached};
 pub use event::{Body, Draft, Event, Malformed};
 pub(crate) use frontier::short;
 pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
