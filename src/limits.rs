@@ -168,6 +168,16 @@ pub const PACK_OBJECTS: u32 = 50_000_000;
 pub const PACK_BYTES: u64 = 64 << 30;
 /// One object may inflate to this many bytes.
 pub const OBJECT_BYTES: usize = 2 << 30;
+/// Small packs that are left as they are. Git looks into each one for an object that is in none; its own limit is 50.
+pub const PACKS_LEFT: usize = 16;
+/// Packs that arrived are counted this much later: more may follow, and nobody waits for it.
+pub const HOUSEKEEPING_AFTER: Duration = Duration::from_secs(5);
+/// While git keeps house itself it is asked this often whether it has done.
+pub const HOUSEKEEPING_AGAIN: Duration = Duration::from_secs(60);
+/// A pack of more bytes is no small one: copying it would hold up the disk.
+pub const CONSOLIDATED_PACK: u64 = 32 << 20;
+/// Bytes that are copied at once when packs become one.
+pub const CONSOLIDATED_BYTES: u64 = 128 << 20;
 /// Bytes of a blob that the frozen line merge takes: larger ones merge only as wholes. Part of `rules` 1.
 pub const MERGE_BLOB_BYTES: usize = 8 << 20;
 /// Lines of a blob that the frozen line merge takes. Part of `rules` 1.

@@ -44,7 +44,9 @@ impl From<MergeError> for HistoryError {
             MergeError::Malformed(id) => Self::Malformed(id),
             MergeError::Store(source) => Self::Store(source),
             MergeError::Io(source) => Self::Store(gix::Error::from_error(source)),
-            MergeError::UnknownRules(_) | MergeError::Collision => unreachable!("nothing is merged here"),
+            MergeError::UnknownRules(_) | MergeError::Collision | MergeError::Storing(_) => {
+                unreachable!("nothing is merged here")
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::id::ObjectId;
 
 mod history;
+mod housekeeping;
 mod merge;
 mod objects;
 mod open;
@@ -22,13 +23,14 @@ mod watch;
 mod worktree;
 
 pub use history::{CommitSummary, Distance, HistoryError, LineStats};
+pub use housekeeping::{Consolidated, HousekeepingError};
 pub use merge::{Clash, Clashing, MergeError, Merged, RULES};
 pub use open::{OpenError, ReadFailed, global_config};
 pub use pack::{PackError, PackStats};
 #[cfg(any(test, fuzzing))]
 pub(crate) use quarantine::fuzzing;
 pub use quarantine::{Adopted, Blame, PackLimits, PackProgress, PackRefused, Quarantined};
-pub use refs::{Branches, Head, RefError, Tracked};
+pub use refs::{Branches, Head, Reason, RefError, Tracked};
 pub use watch::{Watch, WatchError};
 pub use worktree::{LocalMove, NotClean, Operation, WorktreeError};
 

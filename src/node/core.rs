@@ -87,6 +87,7 @@ pub(super) struct Core {
     pub(super) not_shared: Vec<NotShared>,
     pub(super) landing: LandingState,
     pub(super) moves: Moves,
+    pub(super) house: super::housekeeping::House,
     /// How many streams serve objects, by peer.
     pub(super) serving: BTreeMap<PeerId, usize>,
     pub(super) asks: Asks,
@@ -117,6 +118,8 @@ impl Core {
         }
         let repo = self.repo.clone();
         tokio::task::spawn_blocking(move || repo.clean_quarantine());
+        self.recall_kept();
+        self.house_wants_keeping(self.clock.steady());
         // What this clone published, and what it found sound, is here whatever a crash left of the notes.
         let own = self.state.open_proposals().filter(|proposal| proposal.last.peer == self.me);
         let mut here: Vec<ObjectId> = own.map(|proposal| proposal.last.tip).collect();
@@ -218,6 +221,7 @@ impl Core {
 
     /// Ends everything: what is pending is appended, sessions close, peers are remembered.
     pub(super) async fn end(&mut self) -> Stopped {
+        self.house.stop();
         let unsent = self.unsent();
         let store = self.store.clone();
         let layer = self.begin_append();

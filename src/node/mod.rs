@@ -13,6 +13,8 @@ mod dialling;
 mod forget;
 mod governing;
 mod greet;
+mod housekeeping;
+mod keeping;
 mod landing;
 mod look;
 mod machines;

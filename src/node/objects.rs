@@ -68,6 +68,7 @@ impl Core {
         let held = Arc::make_mut(&mut self.held);
         for commit in &fresh {
             held.insert(*commit);
+            self.landing.lost.remove(commit);
             self.fetches.done(commit);
         }
         self.note(
@@ -103,8 +104,9 @@ impl Core {
             wants.push((landing.content.tip, revision.map_or(self.me, |revision| revision.peer)));
         }
         for (tip, peer) in wants {
-            // What this very clone published is here, or nowhere.
-            if !self.held.contains(&tip) && (peer != self.me || !self.is_mine(&tip)) {
+            // What this very clone published is here, or nowhere; unless git pruned it after others had it.
+            let mine = peer == self.me && self.is_mine(&tip) && !self.landing.lost.contains(&tip);
+            if !self.held.contains(&tip) && !mine {
                 self.fetches.want(tip, peer);
             }
         }
@@ -125,7 +127,7 @@ impl Core {
     }
 
     /// Was this commit published by this very clone?
-    fn is_mine(&self, tip: &ObjectId) -> bool {
+    pub(super) fn is_mine(&self, tip: &ObjectId) -> bool {
         self.state.offered_by(tip, &self.me)
     }
 
@@ -160,7 +162,10 @@ impl Core {
             haves.push(*first);
         }
         for proposal in self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open) {
-            haves.extend(self.state.revisions(&proposal.id).iter().rev().take(2).map(|revision| revision.tip));
+            let revisions = self.state.revisions(&proposal.id);
+            let last = revisions.iter().rev().take(2).map(|revision| revision.tip);
+            // Others leave out what these reach, so it must not be pruned.
+            haves.extend(last.filter(|tip| self.landing.keeping.kept.contains(tip)));
         }
         haves.retain(|commit| self.held.contains(commit));
         if haves.is_empty() {
@@ -178,7 +183,7 @@ impl Core {
         match outcome {
             Ok(adopted) => {
                 // Git's own housekeeping leaves the pack alone until refs hold its objects.
-                self.landing.adopted.push(adopted);
+                self.landing.keeping.arrived(adopted, fetch.tips.clone());
                 self.hold(&fetch.tips);
                 self.landing.absent.objects_came();
                 self.landing.refs_wanted = true;

@@ -19,7 +19,7 @@ use crate::api::{Progress, Refusal, Reply, Request};
 use crate::eventlog::rows::Base;
 use crate::eventlog::store::{Note, StoreError};
 use crate::eventlog::{Event, Malformed, OnStrand};
-use crate::git::Watch;
+use crate::git::{Consolidated, HousekeepingError, Watch};
 use crate::id::{EventId, PeerId};
 use crate::limits;
 use crate::quic::Connection;
@@ -79,6 +79,8 @@ pub(super) enum Wake {
     Fetched(Box<Fetched>),
     /// A landing was recomputed, merged, or refs were moved.
     Landing(Box<LandingWork>),
+    /// Packs were made fewer, or not.
+    HouseKept(Result<Consolidated, HousekeepingError>),
     /// A stranger asks to join, step by step.
     Asks(Box<AskStep>),
     /// A deadline has come.
@@ -178,6 +180,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         not_shared: Vec::new(),
         landing: super::landing::LandingState::default(),
         moves: Moves::default(),
+        house: super::housekeeping::House::default(),
         serving: BTreeMap::new(),
         asks: super::greet::Asks::default(),
         copies: super::copies::Copies::default(),
@@ -247,6 +250,7 @@ impl Core {
             Wake::Command { .. }
                 | Wake::Due
                 | Wake::Flushed { .. }
+                | Wake::HouseKept(_)
                 | Wake::Seen { .. }
                 | Wake::Serve(_)
                 | Wake::Served(_)
@@ -275,6 +279,7 @@ impl Core {
             Wake::Loaded { peer, load, events } => self.loaded(now, peer, load, events),
             Wake::Fetched(fetched) => self.fetched(now, *fetched),
             Wake::Landing(work) => self.landing_done(now, *work),
+            Wake::HouseKept(result) => self.house_kept(now, result),
             Wake::Asks(step) => self.asks(now, *step),
             Wake::Due => {
                 self.asks.expire(now);
@@ -304,6 +309,7 @@ impl Core {
         self.drive_landing(now);
         self.drive_fetches(now);
         self.drive_dials(now);
+        self.drive_housekeeping(now);
         self.tell_card();
         self.drain(now);
         self.drive_tellings(now);
@@ -322,6 +328,7 @@ impl Core {
             self.sync.next_wake(),
             self.fetches.next_wake(),
             self.landing.next_wake(),
+            self.house.next_wake(),
             self.next_dial(),
             self.asks.next_wake(),
             self.next_telling(),

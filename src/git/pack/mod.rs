@@ -10,6 +10,7 @@ mod plain;
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
+pub(super) use self::copied::write as write_copied;
 use super::objects::{Objects, Unread};
 use super::walk::{self, Ended, Found, Span, Visit};
 use super::{Repository, from_gix, to_gix};

@@ -7,6 +7,7 @@
 mod adopt;
 mod check;
 mod incoming;
+mod made;
 mod names;
 
 use std::io::BufRead;
@@ -19,6 +20,7 @@ use crate::limits;
 
 pub(super) use adopt::sync_dir;
 pub use adopt::{Adopted, Quarantined};
+pub(super) use made::Gently;
 
 /// What a pack may be at most.
 #[derive(Debug, Clone, Copy)]
