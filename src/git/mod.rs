@@ -1,14 +1,16 @@
 //! Everything that touches the user's repository, through gix: open, watch, make and check packs, merge, move refs.
 //!
 //! *Architecture Invariant:* knows nothing of the log, of peers or of rights: it takes and gives object ids, branch
-//! names, bytes and paths. Only `refs` moves refs, only `quarantine` adds objects that others sent. No hook, filter,
-//! credential prompt or other program of the user's is ever run from here.
+//! names, bytes and paths. Only `refs` moves refs, only `quarantine` adds objects that others sent, only `lfs` media. No
+//! hook or credential prompt is ever run from here, and of the user's filters only those that write the files of a work
+//! tree; that of Git LFS is done here, without its program and its network.
 
 use std::path::{Path, PathBuf};
 
 use crate::id::ObjectId;
 
 mod history;
+mod lfs;
 mod merge;
 mod objects;
 mod open;
@@ -22,6 +24,7 @@ mod watch;
 mod worktree;
 
 pub use history::{CommitSummary, Distance, HistoryError, LineStats};
+pub use lfs::{LfsError, MediaOfTrees, MediaRefused, MediaStore};
 pub use merge::{Clash, Clashing, MergeError, Merged, RULES};
 pub use open::{OpenError, ReadFailed, global_config};
 pub use pack::{PackError, PackStats};

@@ -184,6 +184,10 @@ fn not_clean(what: &NotClean) -> String {
         NotClean::Sparse => "only part of the files is checked out".to_owned(),
         NotClean::SeveralWorktrees => "several work trees have it checked out".to_owned(),
         NotClean::WorktreeMissing(path) => format!("its work tree {} is not there", path.display()),
+        NotClean::MediaMissing { first, count: 1 } => format!("the LFS file of {first} is not here yet"),
+        NotClean::MediaMissing { first, count } => {
+            format!("the LFS files of {first} and {} more are not here yet", count - 1)
+        }
         NotClean::Symbolic => "it is a symbolic ref".to_owned(),
     }
 }
