@@ -33,7 +33,7 @@ pub(crate) use quarantine::fuzzing;
 pub use quarantine::{Adopted, Blame, PackLimits, PackProgress, PackRefused, Quarantined};
 pub use refs::{Branches, Head, RefError, Tracked};
 pub use watch::{Watch, WatchError};
-pub use worktree::{LocalMove, NotClean, Operation, WorktreeError};
+pub use worktree::{LfsFilter, LocalMove, NotClean, Operation, WorktreeError};
 
 /// A repository that can be shared: not bare, SHA-1, whole. Cheap to clone and to send to another thread.
 #[derive(Clone)]

@@ -30,6 +30,7 @@ use self::guard::Guard;
 use self::lock::IndexLock;
 use self::look::look;
 use self::media::Lfs;
+pub use self::media::LfsFilter;
 use self::place::Placer;
 use super::Repository;
 use super::history::HistoryError;

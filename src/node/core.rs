@@ -86,6 +86,7 @@ pub(super) struct Core {
     pub(super) before_first_look: Option<Vec<Answer>>,
     pub(super) not_shared: Vec<NotShared>,
     pub(super) landing: LandingState,
+    pub(super) media: super::media::MediaState,
     pub(super) moves: Moves,
     /// How many streams serve objects, by peer.
     pub(super) serving: BTreeMap<PeerId, usize>,
@@ -116,7 +117,10 @@ impl Core {
             tracing::warn!(%error, "the place of this clone could not be noted");
         }
         let repo = self.repo.clone();
-        tokio::task::spawn_blocking(move || repo.clean_quarantine());
+        tokio::task::spawn_blocking(move || {
+            repo.clean_quarantine();
+            repo.clean_media();
+        });
         // What this clone published, and what it found sound, is here whatever a crash left of the notes.
         let own = self.state.open_proposals().filter(|proposal| proposal.last.peer == self.me);
         let mut here: Vec<ObjectId> = own.map(|proposal| proposal.last.tip).collect();

@@ -16,6 +16,7 @@ mod greet;
 mod landing;
 mod look;
 mod machines;
+mod media;
 mod moving;
 mod notices;
 mod objects;

@@ -69,6 +69,7 @@ impl Core {
         }
         // The refs of what has landed go in a second round.
         self.landing.refs_wanted |= contained;
+        self.media.stale = true;
         self.landing.local_behind = false;
         for (branch, to, outcome) in report.local {
             self.local_moved(branch, to, outcome);
@@ -102,6 +103,12 @@ impl Core {
             }
             Ok(LocalMove::Ahead { ahead, behind }) => {
                 format!("it has {ahead} commit{} of its own and lacks {behind}", if ahead == 1 { "" } else { "s" })
+            }
+            // Its content is on its way: nothing to tell of yet.
+            Ok(LocalMove::NotClean { what: what @ NotClean::MediaMissing { .. } }) if self.media.is_busy(&to) => {
+                self.landing.local_behind = true;
+                self.moves.not_pulled.insert(branch, not_clean(&what));
+                return;
             }
             Ok(LocalMove::NotClean { what }) => not_clean(&what),
             Err(why) => why,

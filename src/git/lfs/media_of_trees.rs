@@ -148,7 +148,7 @@ mod tests {
         let with = fixture.object("commit", &commit_of(fixture.object("tree", &root), &[]));
 
         let mut trees = MediaOfTrees::default();
-        let repo = fixture.open();
+        let repo = fixture.repo();
         assert_eq!(*trees.of(&repo, without).expect("whole"), BTreeSet::new(), "nothing says that these are pointers");
         // Known by their trees now, and still right.
         for _ in 0..2 {

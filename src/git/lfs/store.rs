@@ -95,7 +95,8 @@ impl MediaStore {
 
     /// Is it here, with the right length? Empty ones need no file.
     pub fn has(&self, media: &Media) -> bool {
-        let found = || fs::metadata(self.path(&media.id)).is_ok_and(|found| found.is_file() && found.len() == media.size);
+        let found =
+            || fs::metadata(self.path(&media.id)).is_ok_and(|found| found.is_file() && found.len() == media.size);
         media.size == 0 || found()
     }
 

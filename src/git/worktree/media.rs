@@ -13,11 +13,12 @@ use gix::index::entry::Mode;
 use gix::worktree::stack::state::attributes::Source;
 
 use super::{WorktreeError, changes, io_at, platform};
+use crate::git::Repository;
 use crate::git::lfs::{MediaStore, POINTER_BYTES, media_of_file, read_pointer, write_pointer};
 
 /// How the user has set up LFS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::git) enum Filter {
+pub enum LfsFilter {
     /// Not at all, or as a program of their own: files are as that has them.
     Other,
     /// As `git lfs install` does it.
@@ -27,20 +28,28 @@ pub(in crate::git) enum Filter {
     },
 }
 
+impl Repository {
+    /// How the user has set up LFS, as the settings are now.
+    pub fn lfs_filter(&self) -> LfsFilter {
+        let found = self.reopen(super::users_settings()).ok().and_then(|mut repo| take_filter(&mut repo).ok());
+        found.unwrap_or(LfsFilter::Other)
+    }
+}
+
 /// Looks for the filter in the settings of `repo`, and takes it out of them, so that it is not run.
-pub(in crate::git) fn take_filter(repo: &mut gix::Repository) -> Result<Filter, gix::Error> {
+pub(in crate::git) fn take_filter(repo: &mut gix::Repository) -> Result<LfsFilter, gix::Error> {
     let programs: Vec<String> = {
         let settings = repo.config_snapshot();
         let keys = ["filter.lfs.process", "filter.lfs.smudge"];
         keys.iter().filter_map(|key| settings.string(*key)).map(|program| program.to_string()).collect()
     };
     if !programs.iter().any(|program| program.contains("git-lfs")) {
-        return Ok(Filter::Other);
+        return Ok(LfsFilter::Other);
     }
     let mut settings = repo.config_snapshot_mut();
     while settings.remove_section("filter", Some(BStr::new("lfs"))).is_some() {}
     settings.commit()?;
-    Ok(Filter::Lfs { skip: programs.iter().any(|program| program.contains("--skip")) })
+    Ok(LfsFilter::Lfs { skip: programs.iter().any(|program| program.contains("--skip")) })
 }
 
 /// What a file of the work tree shall hold.
@@ -66,9 +75,9 @@ impl<'r> Lfs<'r> {
         repo: &'r gix::Repository,
         index: &gix::index::State,
         store: MediaStore,
-        filter: Filter,
+        filter: LfsFilter,
     ) -> Result<Option<Self>, WorktreeError> {
-        let Filter::Lfs { skip } = filter else { return Ok(None) };
+        let LfsFilter::Lfs { skip } = filter else { return Ok(None) };
         let attributes = repo.attributes_only(index, Source::IdMapping)?;
         let found = attributes.selected_attribute_matches(["filter"]);
         Ok(Some(Self { attributes, found, store, skip }))
@@ -118,7 +127,7 @@ pub(super) fn fill_in(
     root: &Path,
     index: &mut gix::index::File,
     store: MediaStore,
-    filter: Filter,
+    filter: LfsFilter,
 ) -> Result<usize, WorktreeError> {
     let attributes = index.clone();
     let Some(mut lfs) = Lfs::new(repo, &attributes, store, filter)? else { return Ok(0) };

@@ -526,7 +526,7 @@ fn a_file_saved_in_between_stops_the_move_and_undoes_it() {
     let changes = super::Changes::between(&local, fixture.from, fixture.to).expect("both are there");
     let scratch = fixture.root.join(".git/scratch");
     fs::create_dir(&scratch).expect("made");
-    let mut placer = super::Placer::new(&local, &fixture.root, &scratch, &changes).expect("works");
+    let mut placer = super::Placer::new(&local, &fixture.root, &scratch, &changes, None).expect("works");
     let (_, standing) = super::look(&local, &fixture.root, &changes, &mut placer).ok().expect("clean");
     write(&fixture.root, "new/deep/d", "mine\n");
     let stopped = placer.place_all(&changes, &standing);
