@@ -56,6 +56,8 @@ impl MediaRefused {
 pub struct MediaStore {
     /// `objects` in it holds the files.
     storage: PathBuf,
+    /// The same of repositories whose objects this one borrows; only read.
+    borrowed: Vec<PathBuf>,
     /// Where halves lie.
     halves: PathBuf,
 }
@@ -65,7 +67,11 @@ impl Repository {
     pub fn media_store(&self) -> MediaStore {
         let set = self.config("lfs.storage").filter(|path| !path.is_empty());
         let storage = self.common_dir().join(set.as_deref().unwrap_or("lfs"));
-        MediaStore { storage, halves: self.lansync_dir().join("media") }
+        let objects = self.common_dir().join("objects");
+        let alternates = fs::read_to_string(objects.join("info/alternates")).unwrap_or_default();
+        let lines = alternates.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let borrowed = lines.filter_map(|line| Some(objects.join(line).parent()?.join("lfs"))).collect();
+        MediaStore { storage, borrowed, halves: self.lansync_dir().join("media") }
     }
 
     /// Takes away halves of media files that nobody went on with. For the start of the service.
@@ -85,8 +91,19 @@ impl Repository {
 
 impl MediaStore {
     fn path(&self, id: &MediaId) -> PathBuf {
+        Self::path_in(&self.storage, id)
+    }
+
+    fn path_in(storage: &Path, id: &MediaId) -> PathBuf {
         let name = id.to_string();
-        self.storage.join("objects").join(&name[..2]).join(&name[2..4]).join(name)
+        storage.join("objects").join(&name[..2]).join(&name[2..4]).join(name)
+    }
+
+    /// Where it lies with the right length; `None` where it is not here.
+    pub(in crate::git) fn file(&self, media: &Media) -> Option<PathBuf> {
+        let mut paths = std::iter::once(&self.storage).chain(&self.borrowed).map(|dir| Self::path_in(dir, &media.id));
+        let fits = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == media.size);
+        paths.find(fits)
     }
 
     fn half(&self, id: &MediaId) -> PathBuf {
@@ -95,9 +112,7 @@ impl MediaStore {
 
     /// Is it here, with the right length? Empty ones need no file.
     pub fn has(&self, media: &Media) -> bool {
-        let found =
-            || fs::metadata(self.path(&media.id)).is_ok_and(|found| found.is_file() && found.len() == media.size);
-        media.size == 0 || found()
+        media.size == 0 || self.file(media).is_some()
     }
 
     /// Opens it for reading.
@@ -105,8 +120,7 @@ impl MediaStore {
     /// # Errors
     /// Where it is not here, or has another length than its pointer says.
     pub fn open(&self, media: &Media) -> io::Result<File> {
-        let file = File::open(self.path(&media.id))?;
-        if file.metadata()?.len() == media.size { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
+        File::open(self.file(media).ok_or(io::ErrorKind::NotFound)?)
     }
 
     /// How many bytes of it came in an earlier try.
@@ -187,11 +201,6 @@ impl MediaStore {
         }
         sync_dir(directory)
     }
-
-    /// Where it lies, for copying it.
-    pub(in crate::git) fn file(&self, media: &Media) -> PathBuf {
-        self.path(&media.id)
-    }
 }
 
 fn hash_all(file: &mut File, hash: &mut Sha256, buffer: &mut [u8]) -> io::Result<u64> {
@@ -217,4 +226,75 @@ pub(in crate::git) fn media_of_file(mut file: File) -> io::Result<Media> {
     let mut hash = Sha256::new();
     let size = hash_all(&mut file, &mut hash, &mut vec![0; BUFFER])?;
     Ok(Media { id: MediaId(hash.finalize().into()), size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::testing::Fixture;
+
+    const TEXT: &[u8] = b"a film, or what stands for one";
+
+    fn film() -> Media {
+        Media { id: MediaId(Sha256::digest(TEXT).into()), size: TEXT.len() as u64 }
+    }
+
+    /// All that git-lfs could see.
+    fn visible(store: &MediaStore) -> usize {
+        fn count(dir: &Path) -> usize {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
+        }
+        count(&store.storage)
+    }
+
+    #[test]
+    fn a_file_is_seen_whole_or_not_at_all_and_gone_on_with() {
+        let fixture = Fixture::new();
+        let store = fixture.repo().media_store();
+        let mut heard = 0;
+        let mut receive =
+            |begun, mut bytes: &[u8]| store.receive(&film(), begun, &mut bytes, &mut |more| heard += more);
+        assert!(matches!(receive(0, &TEXT[..10]), Err(MediaRefused::BrokenOff(_))));
+        assert_eq!((store.begun(&film()), visible(&store), store.has(&film())), (10, 0, false));
+        fixture.repo().clean_media();
+        assert_eq!(store.begun(&film()), 10, "it is young");
+        receive(10, &[&TEXT[10..], b"the next file"].concat()).expect("whole");
+        assert_eq!(heard, TEXT.len() as u64, "nothing came twice");
+        assert_eq!((store.begun(&film()), visible(&store), store.has(&film())), (0, 1, true));
+        assert_eq!(fs::read(store.file(&film()).expect("here")).expect("readable"), TEXT);
+    }
+
+    #[test]
+    fn what_the_pointer_does_not_say_is_refused() {
+        let fixture = Fixture::new();
+        let store = fixture.repo().media_store();
+        let receive = |media: &Media, begun, mut bytes: &[u8]| store.receive(media, begun, &mut bytes, &mut |_| ());
+        let mut wrong = TEXT.to_vec();
+        wrong[3] ^= 1;
+        assert!(matches!(receive(&film(), 0, &wrong), Err(MediaRefused::NotWhatItsPointerSays)));
+        // A half that is wrong, as a disk that lost power leaves it, spoils one try and not all.
+        assert!(receive(&film(), 0, &wrong[..10]).is_err());
+        assert!(matches!(receive(&film(), 10, &TEXT[10..]), Err(MediaRefused::NotWhatItsPointerSays)));
+        assert_eq!((store.begun(&film()), visible(&store)), (0, 0));
+        let huge = Media { size: limits::MEDIA_BYTES + 1, ..film() };
+        assert!(matches!(receive(&huge, 0, TEXT), Err(MediaRefused::TooLarge { .. })));
+        // Of the right name and another length: as if it were not here.
+        assert!(receive(&film(), 0, TEXT).is_ok());
+        let shorter = Media { size: 5, ..film() };
+        assert!(store.open(&shorter).is_err() && !store.has(&shorter));
+    }
+
+    #[test]
+    fn it_lies_where_the_user_says_and_what_is_borrowed_is_read() {
+        let (fixture, other) = (Fixture::new(), Fixture::new());
+        fixture.git(&["config", "lfs.storage", "elsewhere"]);
+        other.repo().media_store().receive(&film(), 0, &mut &*TEXT, &mut |_| ()).expect("whole");
+        assert!(!fixture.repo().media_store().has(&film()));
+        let borrowed = format!("{}\n", other.dir().join(".git/objects").display());
+        fs::write(fixture.dir().join(".git/objects/info/alternates"), borrowed).expect("written");
+        let store = fixture.repo().media_store();
+        assert!(store.has(&film()) && store.open(&film()).is_ok());
+        assert_eq!(store.storage, fixture.dir().canonicalize().expect("there").join(".git/elsewhere"));
+    }
 }

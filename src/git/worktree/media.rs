@@ -114,9 +114,11 @@ impl<'r> Lfs<'r> {
         match read_pointer(blob) {
             None => bytes(),
             Some(media) if media.size == 0 => Content::Bytes(Vec::new()),
-            Some(media) if self.store.has(&media) => Content::Media(self.store.file(&media)),
-            Some(_) if self.skip => bytes(),
-            Some(_) => Content::Missing,
+            Some(media) => match self.store.file(&media) {
+                Some(file) => Content::Media(file),
+                None if self.skip => bytes(),
+                None => Content::Missing,
+            },
         }
     }
 }
