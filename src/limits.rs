@@ -178,6 +178,20 @@ pub const HOUSEKEEPING_AGAIN: Duration = Duration::from_secs(60);
 pub const CONSOLIDATED_PACK: u64 = 32 << 20;
 /// Bytes that are copied at once when packs become one.
 pub const CONSOLIDATED_BYTES: u64 = 128 << 20;
+/// A media file of Git LFS may have this many bytes: as a whole pack.
+pub const MEDIA_BYTES: u64 = PACK_BYTES;
+/// Media files in one request: a request of such ids is a few KiB.
+pub const MEDIA_FILES: usize = 256;
+/// Bytes of media files asked for together; a larger one goes alone. A stream that is cut costs no more than one file.
+pub const MEDIA_TOGETHER: u64 = 64 << 20;
+/// Requests for media that one neighbour is asked at once: less than [`FETCHES_OF_ONE`] leaves room for commits.
+pub const MEDIA_OF_ONE: usize = 2;
+/// Media files wanted at once; what is over is wanted when some of these have come.
+pub const MEDIA_WANTED: usize = 100_000;
+/// How long half a media file is kept to be gone on with.
+pub const MEDIA_HALF: Duration = Duration::from_secs(24 * 60 * 60);
+/// Trees whose media are remembered, so that the next commit costs only what it changed.
+pub const MEDIA_TREES: usize = 200_000;
 /// Bytes of a blob that the frozen line merge takes: larger ones merge only as wholes. Part of `rules` 1.
 pub const MERGE_BLOB_BYTES: usize = 8 << 20;
 /// Lines of a blob that the frozen line merge takes. Part of `rules` 1.

@@ -148,6 +148,13 @@ impl Repository {
         summary(&mut Store::new(self.local()), commit)
     }
 
+    /// The commit that a text names, in any way that `git rev-parse` takes and that is known here.
+    pub fn commit_named(&self, text: &str) -> Option<ObjectId> {
+        let repo = self.local();
+        let commit = repo.rev_parse_single(text).ok()?.object().ok()?.peel_to_kind(gix::objs::Kind::Commit).ok()?;
+        Some(super::from_gix(&commit.id))
+    }
+
     /// The newest `max` commits that `tip` reaches and none of `bases` does, newest first, and how many there are.
     ///
     /// # Errors

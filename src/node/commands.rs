@@ -81,6 +81,7 @@ impl Core {
             | Request::Vote { .. }
             | Request::Leave
             | Request::SetPolicy { .. } => self.govern(now, request, reply),
+            Request::Media { commit, all } => self.want_media(commit.as_deref(), all, reply),
             Request::Connect { addr } => self.connect(&addr, reply),
             reading => self.read(reading, reply),
         }

@@ -86,6 +86,7 @@ pub(super) struct Core {
     pub(super) before_first_look: Option<Vec<Answer>>,
     pub(super) not_shared: Vec<NotShared>,
     pub(super) landing: LandingState,
+    pub(super) media: super::media::MediaState,
     pub(super) moves: Moves,
     pub(super) house: super::housekeeping::House,
     /// How many streams serve objects, by peer.
@@ -117,7 +118,10 @@ impl Core {
             tracing::warn!(%error, "the place of this clone could not be noted");
         }
         let repo = self.repo.clone();
-        tokio::task::spawn_blocking(move || repo.clean_quarantine());
+        tokio::task::spawn_blocking(move || {
+            repo.clean_quarantine();
+            repo.clean_media();
+        });
         self.recall_kept();
         self.house_wants_keeping(self.clock.steady());
         // What this clone published, and what it found sound, is here whatever a crash left of the notes.

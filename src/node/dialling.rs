@@ -168,7 +168,7 @@ impl Core {
     pub(super) fn hello(&self) -> Hello {
         Hello {
             version: VERSION,
-            features: 0,
+            features: crate::sync::MEDIA,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             clock: self.clock.wall(),
             certificate: self.certificate,

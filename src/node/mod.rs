@@ -18,6 +18,7 @@ mod keeping;
 mod landing;
 mod look;
 mod machines;
+mod media;
 mod moving;
 mod notices;
 mod objects;

@@ -12,6 +12,7 @@ use super::dialling::Known;
 use super::greet::AskStep;
 use super::landing::LandingWork;
 use super::look::Looked;
+use super::media::MediaWork;
 use super::objects::{Fetched, Serve};
 use super::sessions::{Arrival, SessionEnd};
 use super::{Card, Node, Parts, Stopped, discovery_key};
@@ -77,6 +78,8 @@ pub(super) enum Wake {
     Loaded { peer: PeerId, load: u64, events: Result<Vec<OnStrand>, StoreError> },
     /// Objects arrived, or not.
     Fetched(Box<Fetched>),
+    /// Media files were looked for, arrived, or are asked for.
+    Media(Box<MediaWork>),
     /// A landing was recomputed, merged, or refs were moved.
     Landing(Box<LandingWork>),
     /// Packs were made fewer, or not.
@@ -179,6 +182,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         before_first_look: Some(Vec::new()),
         not_shared: Vec::new(),
         landing: super::landing::LandingState::default(),
+        media: super::media::MediaState::default(),
         moves: Moves::default(),
         house: super::housekeeping::House::default(),
         serving: BTreeMap::new(),
@@ -278,6 +282,7 @@ impl Core {
             Wake::Appended(result) => self.appended(now, result),
             Wake::Loaded { peer, load, events } => self.loaded(now, peer, load, events),
             Wake::Fetched(fetched) => self.fetched(now, *fetched),
+            Wake::Media(work) => self.media_done(now, *work),
             Wake::Landing(work) => self.landing_done(now, *work),
             Wake::HouseKept(result) => self.house_kept(now, result),
             Wake::Asks(step) => self.asks(now, *step),
@@ -308,6 +313,7 @@ impl Core {
         self.look(now);
         self.drive_landing(now);
         self.drive_fetches(now);
+        self.drive_media(now);
         self.drive_dials(now);
         self.drive_housekeeping(now);
         self.tell_card();
@@ -327,6 +333,7 @@ impl Core {
         let times = [
             self.sync.next_wake(),
             self.fetches.next_wake(),
+            self.media.fetches.next_wake(),
             self.landing.next_wake(),
             self.house.next_wake(),
             self.next_dial(),

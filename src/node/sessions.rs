@@ -179,7 +179,7 @@ impl Core {
         }
         self.connects.retain_mut(|connect| connect.reached(addr));
         self.forget_peers();
-        let digest = hello.digest;
+        let (digest, features) = (hello.digest, hello.features);
         let (chains, ahead) = (BTreeMap::new(), BTreeSet::new());
         self.sessions.insert(
             peer,
@@ -187,6 +187,7 @@ impl Core {
         );
         self.turned_away = None;
         self.fetches.peer_up(peer);
+        self.media_peer_up(peer, features);
         self.sync.handle(now, Input::PeerUp { peer, digest });
         let served = self.served_now();
         self.say_served_to(peer, &served);
@@ -407,6 +408,7 @@ impl Core {
             return;
         }
         self.fetches.peer_down(&peer);
+        self.media.fetches.peer_down(&peer);
         self.sync.handle(now, Input::PeerDown(peer));
         self.clocks.told.gone(&peer);
         let wall = self.clock.wall();

@@ -64,7 +64,7 @@ pub enum Message {
 #[error("a message is {0}")]
 pub struct MessageError(#[from] DecodeError);
 
-fn tagged<T: Serialize>(tag: u8, value: &T) -> Vec<u8> {
+pub(super) fn tagged<T: Serialize>(tag: u8, value: &T) -> Vec<u8> {
     let mut bytes = vec![tag];
     bytes.extend(codec::encode(value));
     bytes
