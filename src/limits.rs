@@ -158,6 +158,8 @@ pub const FETCH_TIPS: usize = 1_024;
 pub const PACK_OBJECTS: u32 = 50_000_000;
 /// A pack may have this many bytes.
 pub const PACK_BYTES: u64 = 64 << 30;
+/// A chain of deltas in a pack may be this long: git's own limit when it writes packs.
+pub const PACK_DEPTH: u32 = 4_095;
 /// One object may inflate to this many bytes.
 pub const OBJECT_BYTES: usize = 2 << 30;
 /// Bytes of a blob that the frozen line merge takes: larger ones merge only as wholes. Part of `rules` 1.

@@ -133,6 +133,11 @@ impl Objects {
         }
     }
 
+    /// The size of an object's content in bytes, where it is here and its header can be read.
+    pub(super) fn size(&self, id: &gix::oid) -> Option<u64> {
+        self.handle.try_header(id).ok().flatten().map(|header| header.size())
+    }
+
     /// The bytes of a tree.
     pub(super) fn tree<'a>(&self, id: &gix::oid, buf: &'a mut Vec<u8>) -> Result<&'a [u8], Unread> {
         match self.read(id, buf)? {
