@@ -166,6 +166,8 @@ pub const FETCH_TIPS: usize = 1_024;
 pub const PACK_OBJECTS: u32 = 50_000_000;
 /// A pack may have this many bytes.
 pub const PACK_BYTES: u64 = 64 << 30;
+/// A chain of deltas in a pack may be this long: git's own limit when it writes packs.
+pub const PACK_DEPTH: u32 = 4_095;
 /// One object may inflate to this many bytes.
 pub const OBJECT_BYTES: usize = 2 << 30;
 /// Small packs that are left as they are. Git looks into each one for an object that is in none; its own limit is 50.

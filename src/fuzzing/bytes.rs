@@ -215,7 +215,7 @@ pub fn pack(bytes: &[u8]) {
     if cfg!(fuzzing) {
         HOOK.get_or_init(|| drop(std::panic::take_hook()));
     }
-    let small = PackLimits { objects: 64, bytes: 1 << 20, object_bytes: 1 << 20, all_object_bytes: 1 << 22 };
+    let small = PackLimits { objects: 64, bytes: 1 << 20, object_bytes: 1 << 20, all_object_bytes: 1 << 22, depth: 50 };
     let (content, _) = bytes.split_at(bytes.len().saturating_sub(20));
     let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
     hasher.update(content);
