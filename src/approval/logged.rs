@@ -51,7 +51,7 @@ impl State {
             self.tips.remove(dep);
             let Some(at) = self.row(dep).map(|row| row.place).filter(|at| at.strand != place.strand) else { continue };
             let key = named_key(at.strand, place.strand);
-            let known: Option<u64> = self.rows.get(Table::Named, &key).and_then(|seq| super::stored::decode(&seq));
+            let known: Option<u64> = self.rows.get(Table::Named, &key, super::stored::decode);
             if known.is_none_or(|known| known < at.seq) {
                 self.rows.put(Table::Named, key, super::stored::encode(&at.seq));
             }

@@ -35,7 +35,7 @@ pub use people::Member;
 pub use proposal::{Approval, Proposal, ProposalState, Rejection, Revision};
 pub use stored::Unfit;
 
-use crate::eventlog::rows::{EventRow, Layer, Place, Rows, Table};
+use crate::eventlog::rows::{EventRow, Layer, Place, Rows};
 use crate::eventlog::{Event, Genesis, Kind, Payload};
 use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Lid, MemberId, ObjectId, PeerId, ProjectId};
@@ -152,6 +152,7 @@ pub struct State {
     /// Open proposals with a commit whose approvals fulfil the policy.
     ready: BTreeSet<u32>,
     proposals: u32,
+    recent: said::Recent,
     /// Is any strand cut off?
     any_cut: bool,
     sights: forks::Sights,
@@ -219,7 +220,7 @@ impl State {
         }
         self.advance(event, &row);
         // What it says is read back by its id and place.
-        self.rows.put(Table::Events, id.0.to_vec(), stored::encode(&row));
+        self.rows.put_event(id, row);
         self.rows.add(place, event.clone());
         match event.payload() {
             Payload::Genesis(genesis) => {
@@ -236,7 +237,7 @@ impl State {
                 changes.push(Change::Void { event: id, why });
             }
         }
-        self.rows.put(Table::Events, id.0.to_vec(), stored::encode(&row));
+        self.rows.put_event(id, row);
         let began = self.authority.strands.get(place.strand).from == place.seq;
         if governs || forked || more {
             self.reckon(forked.then_some(body.author), more, &mut changes);
@@ -376,7 +377,7 @@ impl State {
 
     /// Is this event held?
     pub fn holds(&self, id: &EventId) -> bool {
-        self.rows.has(Table::Events, &id.0)
+        self.row(id).is_some()
     }
 
     /// What landings and governance need now.

@@ -62,7 +62,13 @@ struct Wire {
     body: Body,
     by_feed: Signature,
     by_identity: Option<Signature>,
+    #[serde(with = "codec::whole")]
     payload: Vec<u8>,
+}
+
+/// Bytes of the encoding of a number: seven bits in each.
+fn varint_len(number: u32) -> usize {
+    (u32::BITS - number.leading_zeros()).max(1).div_ceil(7) as usize
 }
 
 /// Why bytes are no event. A peer that sends such is at fault; the session ends.
@@ -152,7 +158,8 @@ impl Event {
             return Err(Malformed::Signature(BadSignature));
         }
         // The body comes first, so it need not be encoded again for its id.
-        let after = codec::encode(&(by_feed, by_identity, body.payload_len)).len() + body.payload_len as usize;
+        let signatures = 64 + 1 + if by_identity.is_some() { 64 } else { 0 };
+        let after = signatures + varint_len(body.payload_len) + body.payload_len as usize;
         let id = EventId(Context::Event.hash_whole(&bytes[..bytes.len() - after]));
         Ok(Self { id, body, payload, by_feed, by_identity, bytes })
     }
