@@ -71,7 +71,7 @@ fn what_is_needed_outlives_any_housekeeping_and_what_is_not_goes() {
     ana.found("payroll");
     bo.join(&ana, "payroll", "contributor");
     let (done, people) = (AtomicBool::new(false), [&ana, &bo]);
-    people.map(prune_at_once);
+    people.iter().for_each(|who| prune_at_once(who));
     let commands: Vec<(PathBuf, PathBuf)> = people.map(|who| (who.dir(), who.home().join(".gitconfig"))).into();
     std::thread::scope(|scope| {
         let git = scope.spawn(|| {
@@ -173,7 +173,7 @@ fn what_is_needed_outlives_any_housekeeping_and_what_is_not_goes() {
         let _ = bo.lansync(&["propose", "again"]).ok();
         wait_for("it is there again", LONG, || is_whole(&ana, &tip) && ana.try_rev("lansync/@bo/again").is_some());
         assert_eq!(ana.land("bo/again"), tip);
-        people.map(Person::fsck);
+        people.iter().for_each(|who| who.fsck());
     });
 }
 
@@ -388,7 +388,9 @@ fn whatever_three_people_type_nothing_breaks_and_all_agree() {
         }
         if commands % 100 == 0 {
             println!("{commands} commands, {:?}", begun.elapsed());
-            people.map(|who| who.git(&["fsck", "--full", "--no-dangling", "--no-progress"]));
+            for who in people {
+                let _ = who.git(&["fsck", "--full", "--no-dangling", "--no-progress"]);
+            }
         }
     }
     let failed: usize = typists.iter().map(|typist| typist.failed).sum();
