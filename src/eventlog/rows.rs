@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-pub use memory::Memory;
+pub use memory::{Differs, Memory};
 pub(crate) use recent::Kept;
 use recent::Recent;
 

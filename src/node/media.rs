@@ -43,14 +43,14 @@ struct Asked {
 }
 
 /// All media that a command is about, and by commit those that are not here.
-type Asked = (BTreeSet<Media>, Vec<(ObjectId, Vec<Media>)>);
+type Found = (BTreeSet<Media>, Vec<(ObjectId, Vec<Media>)>);
 
 /// What was done beside the loop.
 pub(super) enum MediaWork {
     /// These commits refer to media that is not here.
     Looked { commits: BTreeMap<ObjectId, PeerId>, missing: Vec<(ObjectId, Vec<Media>)> },
     /// The same for a command.
-    Asked { found: Result<Asked, Refusal>, reply: Answer },
+    Asked { found: Result<Found, Refusal>, reply: Answer },
     /// A request has ended.
     Fetched { fetch: MediaFetch, came: Came },
     /// A neighbour asks.
