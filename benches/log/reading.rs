@@ -66,7 +66,7 @@ pub(crate) fn status(log: &Path, dir: &Path) {
     figure(if is_cold { "status, cold cache" } else { "status, first" }, ms(first));
     let (mut times, mut cores): (Vec<Duration>, Vec<Duration>) = (0..TIMES).map(|_| status()).unzip();
     figure("status, median and longest", format!("{}, {}", ms(part(&mut times, 0.5)), ms(part(&mut times, 1.0))));
-    figure("the same on its core, without what git does", ms(part(&mut cores, 0.5)));
+    figure("the same on its core", ms(part(&mut cores, 0.5)));
     figure("memory after that", resident());
     std::fs::remove_dir_all(&repo).expect("removed");
 }

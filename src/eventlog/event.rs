@@ -110,7 +110,7 @@ impl Event {
     /// [`Malformed`]: it is never stored.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let event = Self::decode_stored(bytes)?;
-        keys::verify(&event.body.author.0, &event.id.0, &event.by_feed)?;
+        event.verify_feed()?;
         Ok(event)
     }
 
@@ -172,6 +172,14 @@ impl Event {
     /// Its payload's bytes, which come last.
     pub(super) fn payload_bytes(&self) -> &[u8] {
         &self.bytes[self.bytes.len() - self.body.payload_len as usize..]
+    }
+
+    /// Checks the signature of the feed, as [`Event::decode`] did.
+    ///
+    /// # Errors
+    /// [`BadSignature`] where it is by another key.
+    pub fn verify_feed(&self) -> Result<(), BadSignature> {
+        keys::verify(&self.body.author.0, &self.id.0, &self.by_feed)
     }
 
     /// Checks the second signature, if its kind carries one, by the identity that owns the feed.
