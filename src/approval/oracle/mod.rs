@@ -21,4 +21,20 @@ mod set;
 mod verdict;
 mod world;
 
+use std::collections::BTreeMap;
+
+use crate::eventlog::Event;
+use crate::id::{Lid, ProjectId};
+
 pub(crate) use real::differences;
+
+/// A log of each style of a seed: its name, the project, the events in an order in which they may arrive, and which landings'
+/// commits are what their fields give.
+pub(crate) fn arriving(seed: u64) -> Vec<(String, ProjectId, Vec<Event>, BTreeMap<Lid, bool>)> {
+    let one = |style: logs::Style| {
+        let log = style.log(seed);
+        let events = logs::shuffled(&log.events, &mut rng::Rng::new(seed));
+        (format!("{} {seed}", style.name()), log.project, events, log.sound)
+    };
+    logs::Style::ALL.map(one).into()
+}

@@ -267,7 +267,7 @@ impl Kept {
 fn stored_states_are_taken_further_by_what_arrived_late() {
     const EACH: usize = 4;
     let (mut folded, mut begun_from, mut late) = (0, 0, 0);
-    for seed in 0..seeds().min(60) {
+    for seed in 0..seeds().min(12) {
         for style in super::logs::Style::ALL {
             let log = style.log(seed);
             let mut rng = super::rng::Rng::new(seed);

@@ -399,3 +399,6 @@ impl Drop for CheckpointBase {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

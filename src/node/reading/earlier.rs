@@ -213,3 +213,6 @@ impl Snapshot {
         Ok((earlier, stored))
     }
 }
+
+#[cfg(test)]
+mod tests;
