@@ -12,6 +12,7 @@ mod dialling;
 mod forget;
 mod governing;
 mod greet;
+mod hearing;
 mod landing;
 mod look;
 mod machines;
