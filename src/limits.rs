@@ -137,6 +137,16 @@ pub const INSTANCES: usize = 1_024;
 /// Addresses of one peer that are taken from an announcement, or dialled: a machine with more has them by containers.
 pub const ADDRESSES: usize = 16;
 
+/// Hearings at once: each is a matter of moments, and whoever finds no place comes again within a minute.
+pub const HEARINGS: usize = 4;
+/// A hearing in which nothing came for this long is ended.
+pub const HEARING_QUIET: Duration = Duration::from_secs(30);
+/// Events that one who was removed can hand in, in a day, on all clones together: a busy week of a team. The rest
+/// follows the next day.
+pub const HEARING_EVENTS: usize = 1_000;
+/// Those removed of whom is remembered what they may have, so that a log is not walked each time one comes.
+pub const HEARINGS_KEPT: usize = 16;
+
 /// Asks to join that wait at once: a maintainer can compare words with this many people.
 pub const ASKS_PENDING: usize = 8;
 /// Tickets for further machines that are good at once: each is used once and soon; of more the oldest goes.

@@ -13,6 +13,7 @@ mod check;
 mod digest;
 mod earlier;
 mod forks;
+mod hearing;
 mod landing;
 mod logged;
 mod pen;

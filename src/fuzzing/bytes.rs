@@ -52,7 +52,12 @@ fn message(frame: &[u8]) {
     match &message {
         Message::Unknown(tag) => assert_eq!(*tag, frame[0]),
         Message::Events(events) => events.iter().for_each(|bytes| event(bytes)),
-        Message::Frontier { .. } | Message::Held(_) | Message::Objects(_) | Message::Clock(_) | Message::Chain(_) => {}
+        Message::Frontier { .. }
+        | Message::Held(_)
+        | Message::Objects(_)
+        | Message::Clock(_)
+        | Message::Chain(_)
+        | Message::Over { .. } => {}
         Message::Enough => assert_eq!(frame, [8], "it has no content"),
     }
     assert!(matches!(message, Message::Unknown(_)) || message.encode() == frame);

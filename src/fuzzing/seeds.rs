@@ -59,7 +59,7 @@ fn messages() -> Vec<Seed> {
     let identity = IdentityKey(Secret::from_seed([2; 32]));
     let hello = Hello {
         version: VERSION,
-        features: 0,
+        features: Hello::features(false),
         program: "0.1.0".to_owned(),
         clock: 1_800_000_000_000,
         certificate: identity.certify(&PROJECT, &ANA),

@@ -62,6 +62,7 @@ pub(super) struct Core {
     pub(super) fetches: Fetches,
     pub(super) sessions: BTreeMap<PeerId, Session>,
     pub(super) next_session: u64,
+    pub(super) hearings: super::hearing::Hearings,
     pub(super) known: BTreeMap<PeerId, Known>,
     /// Commits whose objects were published or verified here: these are served, and trusted to be whole.
     pub(super) held: Arc<BTreeSet<ObjectId>>,
@@ -243,6 +244,7 @@ impl Core {
             session.connection.close(CloseCode::Bye, "not shared any more");
         }
         self.sessions.clear();
+        self.hearings.close_all("not shared any more");
         Stopped { unsent }
     }
 }

@@ -15,6 +15,7 @@ mod governing;
 mod greet;
 mod housekeeping;
 mod keeping;
+mod hearing;
 mod landing;
 mod look;
 mod machines;

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::core::{Core, Moves};
 use super::dialling::Known;
 use super::greet::AskStep;
+use super::hearing::HearingStep;
 use super::landing::LandingWork;
 use super::look::Looked;
 use super::media::MediaWork;
@@ -58,6 +59,8 @@ pub(super) enum Wake {
     Sent { peer: PeerId, session: u64, events: Vec<Event>, malformed: Option<Malformed> },
     /// The frames that were waited for have left.
     Flushed { peer: PeerId, session: u64 },
+    /// Something for a hearing was worked out.
+    Hearing { peer: PeerId, session: u64, step: Box<HearingStep> },
     /// A session ended.
     Ended { peer: PeerId, session: u64, end: SessionEnd },
     /// A neighbour asks for objects.
@@ -167,6 +170,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         changes: changes_out,
         sessions: BTreeMap::new(),
         next_session: 0,
+        hearings: super::hearing::Hearings::default(),
         known,
         held: Arc::new(objects.keys().filter_map(|key| std::str::from_utf8(key).ok()?.parse().ok()).collect()),
         branches: super::look::recall_branches(&branches),
@@ -274,6 +278,7 @@ impl Core {
             Wake::Said { peer, session, message } => self.said(now, peer, session, message),
             Wake::Sent { peer, session, events, malformed } => self.sent(now, peer, session, events, malformed),
             Wake::Flushed { peer, session } => self.flushed(now, peer, session),
+            Wake::Hearing { peer, session, step } => self.hearing_step(now, peer, session, *step),
             Wake::Ended { peer, session, end } => self.ended(now, peer, session, end),
             Wake::Serve(serve) => self.serve(*serve),
             Wake::Served(peer) => self.served(&peer),
@@ -289,6 +294,7 @@ impl Core {
             Wake::Due => {
                 self.asks.expire(now);
                 self.say_later(now);
+                self.hearings_due(now);
                 self.sync.handle(now, crate::sync::Input::Due);
                 self.look_again |= now >= self.next_look;
             }
@@ -337,6 +343,7 @@ impl Core {
             self.landing.next_wake(),
             self.house.next_wake(),
             self.next_dial(),
+            self.hearings.next_wake(),
             self.asks.next_wake(),
             self.next_telling(),
             self.quiet.next_wake(),

@@ -198,6 +198,7 @@ impl Core {
         for session in self.sessions.values() {
             session.connection.close(crate::quic::CloseCode::Bye, "the log is read afresh");
         }
+        self.hearings.close_all("the log is read afresh");
         for after in told.after.into_iter().chain(waiting) {
             after(self, Err(why.clone()));
         }

@@ -284,6 +284,13 @@ impl Sync {
         Some(self.frontier.lacking(&neighbour.durable).is_empty())
     }
 
+    /// Was this neighbour sent all that it lacks, as far as it has told what it holds?
+    pub(super) fn has_sent_all(&self, peer: &PeerId) -> bool {
+        self.neighbours.get(peer).is_some_and(|neighbour| {
+            neighbour.known && neighbour.batch == Batch::None && self.frontier.lacking(&neighbour.has).is_empty()
+        })
+    }
+
     /// The last number of a strand that this neighbour holds durably.
     pub fn durable_at(&self, peer: &PeerId, strand: u32) -> Option<u64> {
         self.neighbours.get(peer)?.durable.get(&strand).copied()

@@ -4,6 +4,7 @@
 //! fork reach back. Nothing is judged by clock, arrival or configuration. The algorithm stands in docs/authority.md.
 
 mod ballot;
+mod bearing;
 mod judge;
 mod newer;
 mod past;

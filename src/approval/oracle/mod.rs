@@ -7,6 +7,7 @@
 mod authority;
 mod compare;
 mod duels;
+mod hearings;
 mod heists;
 mod landings;
 mod logs;
