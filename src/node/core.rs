@@ -202,7 +202,7 @@ impl Core {
         };
         !self.state.canonical().is_empty()
             && self.state.canonical().iter().all(at_tip)
-            && self.state.unsettled().iter().all(|landing| self.landing.lacks(&landing.lid))
+            && self.state.unsettled().iter().all(|landing| self.landing.absent.has(&landing.lid))
             && self.has_begun()
     }
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::absent::Absent;
 use super::core::Core;
 use super::run::{Answer, Wake};
 use super::sessions::millis;
@@ -33,13 +34,17 @@ pub(super) struct LandingState {
     pub(super) local_behind: bool,
     /// Packs that arrived and whose objects no ref holds yet.
     pub(super) adopted: Vec<Adopted>,
+    /// Those of them whose objects the refs that are being written hold.
+    pub(super) being_held: Vec<Adopted>,
     /// Landings whose objects are not here.
-    missing: BTreeSet<Lid>,
+    pub(super) absent: Absent,
     /// When this node completes or joins landings that nobody else did.
     due: BTreeMap<Key, Millis>,
     /// What did not merge, with the paths.
     pub(super) conflicts: Arc<BTreeMap<Key, Vec<String>>>,
     approving: VecDeque<Approving>,
+    /// Answers that say "landed", to be given when the refs and the local branch say so too.
+    landed: Vec<(ApproveDone, Answer)>,
 }
 
 /// An `approve` on its way.
@@ -63,21 +68,6 @@ pub(super) enum LandingWork {
 }
 
 impl LandingState {
-    /// Are the objects of this landing known to be missing?
-    pub(super) fn lacks(&self, lid: &Lid) -> bool {
-        self.missing.contains(lid)
-    }
-
-    /// A landing became known.
-    pub(super) fn heard(&mut self, _now: Millis, lid: Lid) {
-        self.missing.remove(&lid);
-    }
-
-    /// What was missing may be here now.
-    pub(super) fn objects_came(&mut self) {
-        self.missing.clear();
-    }
-
     pub(super) fn next_wake(&self) -> Option<Millis> {
         if self.busy { None } else { self.due.values().min().copied() }
     }
@@ -118,15 +108,19 @@ impl Core {
         // Nothing moves for a landing that a crash could still take back.
         let mut unsettled = self.state.unsettled();
         unsettled.retain(|next| self.state.carriers(&next.lid).iter().any(|id| !self.pending.has(id)));
-        if unsettled.iter().any(|next| !self.landing.missing.contains(&next.lid) && next.waits_for.is_empty()) {
+        if unsettled.iter().any(|next| !self.landing.absent.has(&next.lid) && next.waits_for.is_empty()) {
             return self.start_settle(unsettled);
         }
         if self.landing.refs_wanted {
             self.landing.refs_wanted = false;
             self.landing.busy = true;
+            self.landing.being_held.append(&mut self.landing.adopted);
             let plan = self.plan_refs();
             let then = |report| Wake::Landing(Box::new(LandingWork::Refs(report)));
             return super::objects::with_repo(self, move |repo| plan.carry_out(repo), then);
+        }
+        for (done, reply) in std::mem::take(&mut self.landing.landed) {
+            answer(&done, reply);
         }
         let ready = self.landing.due.iter().find(|(_, at)| **at <= now).map(|(key, _)| key.clone());
         if let Some(ready) = ready {
@@ -179,6 +173,7 @@ impl Core {
 
     fn start_settle(&mut self, unsettled: Vec<Unsettled>) {
         self.landing.busy = true;
+        self.landing.absent.look();
         let held = self.held.clone();
         let newest: Vec<ObjectId> =
             self.state.newest(&BTreeSet::new()).into_iter().filter(|commit| self.held.contains(commit)).collect();
@@ -230,7 +225,7 @@ impl Core {
     fn settled(&mut self, done: Vec<(Unsettled, Option<bool>)>) {
         for (landing, sound) in done {
             let Some(sound) = sound else {
-                self.landing.missing.insert(landing.lid);
+                self.landing.absent.in_vain(landing.lid);
                 continue;
             };
             let moved = Arc::make_mut(&mut self.state).settle(&landing.lid, sound);
@@ -391,9 +386,10 @@ impl Core {
             landed: lands.map(|commit| commit.to_string()),
             needs,
         };
-        self.once_durable(Box::new(move |_, result| {
-            let value = serde_json::to_value(&done).unwrap_or_default();
-            let _ = reply.send(result.map(|()| vec![Reply::Done { value }]));
+        self.once_durable(Box::new(move |core, result| match result {
+            Ok(()) if done.landed.is_some() => core.landing.landed.push((done, reply)),
+            Ok(()) => answer(&done, reply),
+            Err(refusal) => drop(reply.send(Err(refusal))),
         }));
     }
 
@@ -402,6 +398,11 @@ impl Core {
         let proposal = self.state.proposal(&revision.proposal);
         proposal.map_or(0, |proposal| self.state.approvals_missing(&proposal, commit, self.my_member()))
     }
+}
+
+fn answer(done: &ApproveDone, reply: Answer) {
+    let value = serde_json::to_value(done).unwrap_or_default();
+    let _ = reply.send(Ok(vec![Reply::Done { value }]));
 }
 
 fn merge(repo: &Repository, landable: &Landable) -> Result<Merged, String> {

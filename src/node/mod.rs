@@ -3,6 +3,7 @@
 //! [`Node`] is the handle; the loop is `run`, and everything that can wake it is the closed enum `Wake`.
 //! Many nodes can live in one process: a service runs one for each repository, tests run several.
 
+mod absent;
 pub mod clock;
 mod clocks;
 mod commands;

@@ -54,7 +54,7 @@ impl Core {
 
     pub(super) fn refs_moved(&mut self, now: Millis, report: Report) {
         // Refs hold the objects now; git's housekeeping may have the packs.
-        for adopted in std::mem::take(&mut self.landing.adopted) {
+        for adopted in std::mem::take(&mut self.landing.being_held) {
             adopted.release();
         }
         for (branch, commit, moved) in report.tracking {

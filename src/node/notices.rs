@@ -77,9 +77,7 @@ impl Core {
                     self.notice("withdrawn", None, Some(name), None, text);
                     self.landing.refs_wanted = true;
                 }
-                Change::LandingKnown { lid } => {
-                    self.landing.heard(now, lid);
-                }
+                Change::LandingKnown { lid } => self.landing.absent.heard(&lid),
                 Change::Linked { member } => {
                     let who = self.state.handle(&member);
                     self.notice("linked", Some(who.clone()), None, None, format!("{who} has a further machine"));

@@ -64,6 +64,7 @@ impl Core {
         if fresh.is_empty() {
             return;
         }
+        self.landing.absent.objects_came();
         let held = Arc::make_mut(&mut self.held);
         for commit in &fresh {
             held.insert(*commit);
@@ -97,7 +98,7 @@ impl Core {
         for proposal in self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open) {
             wants.push((proposal.last.tip, proposal.last.peer));
         }
-        for landing in self.state.unsettled().into_iter().filter(|landing| self.landing.lacks(&landing.lid)) {
+        for landing in self.state.unsettled().into_iter().filter(|landing| self.landing.absent.has(&landing.lid)) {
             let revision = landing.revision.and_then(|revision| self.state.revision(&revision));
             wants.push((landing.content.tip, revision.map_or(self.me, |revision| revision.peer)));
         }
@@ -179,7 +180,7 @@ impl Core {
                 // Git's own housekeeping leaves the pack alone until refs hold its objects.
                 self.landing.adopted.push(adopted);
                 self.hold(&fetch.tips);
-                self.landing.objects_came();
+                self.landing.absent.objects_came();
                 self.landing.refs_wanted = true;
                 self.wants_stale = true;
             }
