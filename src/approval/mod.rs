@@ -111,6 +111,11 @@ pub enum Change {
     },
     /// What landings or governance need is another.
     PolicySet,
+    /// A grant or a policy that waited for votes counts now.
+    Seconded {
+        /// Which event.
+        on: EventId,
+    },
     /// Two events of one number are known in a feed.
     Forked {
         /// Which feed.
@@ -241,7 +246,14 @@ impl State {
         self.rows.put_event(id, row);
         let began = self.authority.strands.get(place.strand).from == place.seq;
         if governs || forked || more {
+            // By what held before; this vote is not weighed yet.
+            let on = match event.payload() {
+                Payload::Vote(vote) if self.void(&vote.on) == Some(Void::Votes) => Some(vote.on),
+                _ => None,
+            };
+            let on = on.filter(|on| self.row(on).is_some_and(|row| row.kind != Kind::REVOKE.0));
             self.reckon(forked.then_some(body.author), more, &mut changes);
+            changes.extend(on.filter(|on| self.is_counting(on)).map(|on| Change::Seconded { on }));
             if let Some(why) = self.void_row(&id, &row).filter(|_| governs) {
                 changes.push(Change::Void { event: id, why });
             }

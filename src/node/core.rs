@@ -94,6 +94,8 @@ pub(super) struct Core {
     pub(super) serving: BTreeMap<PeerId, usize>,
     pub(super) asks: Asks,
     pub(super) copies: super::copies::Copies,
+    /// Revisions to which an approval may carry over.
+    pub(super) carrying: super::carrying::Carrying,
     /// Tickets for further machines of one's own.
     pub(super) link_tickets: super::machines::LinkTickets,
     /// Another project here has this history: what to tell as long as nobody else is in this one.
@@ -126,8 +128,15 @@ impl Core {
         self.recall_kept();
         self.house_wants_keeping(self.clock.steady());
         // What this clone published, and what it found sound, is here whatever a crash left of the notes.
-        let own = self.state.open_proposals().filter(|proposal| proposal.last.peer == self.me);
-        let mut here: Vec<ObjectId> = own.map(|proposal| proposal.last.tip).collect();
+        let mut here: Vec<ObjectId> = Vec::new();
+        for proposal in self.state.open_proposals() {
+            if proposal.last.peer == self.me {
+                here.push(proposal.last.tip);
+            }
+            if proposal.revisions > 1 {
+                self.carrying.look_at(proposal.id);
+            }
+        }
         for (branch, _) in self.state.canonical() {
             here.extend(self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits()));
         }

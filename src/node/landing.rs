@@ -64,6 +64,8 @@ pub(super) enum LandingWork {
     Merged { landable: Landable, merged: Result<(Merged, Option<Adopted>), String> },
     /// The same for an `approve`.
     Approved { approving: Approving, landable: Landable, merged: Result<(Merged, Option<Adopted>), String> },
+    /// Is the change of a revision the one that was approved before?
+    Compared { carried: super::carrying::Carried, same: bool },
     /// Refs were moved.
     Refs(super::moving::Report),
 }
@@ -138,6 +140,10 @@ impl Core {
         }
         for (done, reply) in std::mem::take(&mut self.landing.landed) {
             answer(&done, reply);
+        }
+        if self.start_carrying() {
+            self.landing.busy = true;
+            return;
         }
         let ready = self.landing.due.iter().find(|(_, at)| **at <= now).map(|(key, _)| key.clone());
         if let Some(ready) = ready {
@@ -243,6 +249,7 @@ impl Core {
                     self.landing.approving.push_front(approving);
                 }
             }
+            LandingWork::Compared { carried, same } => self.compared(now, &carried, same),
             LandingWork::Refs(report) => self.refs_moved(now, report),
         }
     }

@@ -4,6 +4,7 @@
 //! Many nodes can live in one process: a service runs one for each repository, tests run several.
 
 mod absent;
+mod carrying;
 pub mod clock;
 mod clocks;
 mod commands;
