@@ -78,11 +78,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 pub const REDIAL_MAX: Duration = Duration::from_secs(60);
 /// First wait before a peer that was lost is dialled again; doubles up to `REDIAL_MAX`.
 pub const REDIAL_MIN: Duration = Duration::from_secs(1);
-/// Connections that one node keeps at once.
-pub const NEIGHBOURS: usize = 64;
-/// Connections that one node keeps at once with clones of one member: a person has few machines, and clones are made
-/// at will.
-pub const NEIGHBOURS_OF_ONE: usize = 16;
+/// Sessions that one node keeps at once with clones of one member: a person has few machines, and clones are made at
+/// will. Half of `MESH_MOST`, so that others find room.
+pub const NEIGHBOURS_OF_ONE: usize = 8;
 
 /// Dials under way at once: each tries several addresses for some seconds, and a member may announce peers that are
 /// nowhere.

@@ -21,7 +21,7 @@ use crate::hlc::Millis;
 use crate::id::{BranchName, EventId, MemberId, ObjectId, PeerId};
 use crate::keys::{Certificate, FeedKey, IdentityKey};
 use crate::quic::{CloseCode, Endpoint};
-use crate::sync::{Fetches, Sync};
+use crate::sync::{Fetches, Mesh, Sync};
 
 /// How this machine's refs and branches last moved.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +64,8 @@ pub(super) struct Core {
     pub(super) next_session: u64,
     pub(super) hearings: super::hearing::Hearings,
     pub(super) known: BTreeMap<PeerId, Known>,
+    /// With whom to have sessions.
+    pub(super) mesh: Mesh,
     /// Commits whose objects were published or verified here: these are served, and trusted to be whole.
     pub(super) held: Arc<BTreeSet<ObjectId>>,
     /// Local branches as they were when last looked at.

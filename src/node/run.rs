@@ -25,7 +25,7 @@ use crate::git::{Consolidated, HousekeepingError, Watch};
 use crate::id::{EventId, PeerId};
 use crate::limits;
 use crate::quic::Connection;
-use crate::sync::{Fetches, Message, Sync};
+use crate::sync::{Fetches, Mesh, Message, Sync};
 
 /// What was appended, with their strands, and what the log holds with it.
 pub(super) type Appended = (Vec<OnStrand>, Arc<dyn Base>);
@@ -133,6 +133,8 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         }
     }
     let me = feed.peer();
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| Refusal::plain("failed", format!("no randomness: {error}")))?;
     let node = Node {
         wake: wake.clone(),
         repo: repo.clone(),
@@ -172,6 +174,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         next_session: 0,
         hearings: super::hearing::Hearings::default(),
         known,
+        mesh: Mesh::new(me, u64::from_be_bytes(seed)),
         held: Arc::new(objects.keys().filter_map(|key| std::str::from_utf8(key).ok()?.parse().ok()).collect()),
         branches: super::look::recall_branches(&branches),
         shown: shown.iter().filter_map(|(key, value)| Some((event_id(key)?, event_id(value)?))).collect(),
@@ -321,6 +324,7 @@ impl Core {
         self.drive_landing(now);
         self.drive_fetches(now);
         self.drive_media(now);
+        self.let_go(now);
         self.drive_dials(now);
         self.drive_housekeeping(now);
         self.tell_card();
@@ -343,7 +347,7 @@ impl Core {
             self.media.fetches.next_wake(),
             self.landing.next_wake(),
             self.house.next_wake(),
-            self.next_dial(),
+            self.next_dial(self.clock.steady()),
             self.hearings.next_wake(),
             self.asks.next_wake(),
             self.next_telling(),
