@@ -172,6 +172,8 @@ pub const SERVED_TO_ONE: usize = 5;
 pub const BODY_STALLED: Duration = Duration::from_secs(60);
 /// Most tips in one fetch, and haves.
 pub const FETCH_TIPS: usize = 1_024;
+/// About so many haves are sent with a fetch when there are more: 21 bytes each, for a commit that may be no larger.
+pub const FETCH_HAVES: usize = 48;
 /// A pack may hold this many objects.
 pub const PACK_OBJECTS: u32 = 50_000_000;
 /// A pack may have this many bytes.
