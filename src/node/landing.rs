@@ -64,6 +64,8 @@ pub(super) enum LandingWork {
     Merged { landable: Landable, merged: Result<(Merged, Option<Adopted>), String> },
     /// The same for an `approve`.
     Approved { approving: Approving, landable: Landable, merged: Result<(Merged, Option<Adopted>), String> },
+    /// Is the change of a revision the one that was approved before?
+    Compared { carried: super::carrying::Carried, same: bool },
     /// Refs were moved.
     Refs(super::moving::Report),
 }
@@ -139,6 +141,10 @@ impl Core {
         for (done, reply) in std::mem::take(&mut self.landing.landed) {
             answer(&done, reply);
         }
+        if self.start_carrying() {
+            self.landing.busy = true;
+            return;
+        }
         let ready = self.landing.due.iter().find(|(_, at)| **at <= now).map(|(key, _)| key.clone());
         if let Some(ready) = ready {
             self.landing.due.remove(&ready);
@@ -153,7 +159,7 @@ impl Core {
 
     /// What any member's node may write now: approved commits that have not landed, and joins of heads.
     fn completable(&self) -> Vec<Landable> {
-        if !self.has_begun() {
+        if !self.has_begun() || self.state.needs_rules().is_some() {
             return Vec::new();
         }
         let mut all = self.state.landable();
@@ -243,6 +249,7 @@ impl Core {
                     self.landing.approving.push_front(approving);
                 }
             }
+            LandingWork::Compared { carried, same } => self.compared(now, &carried, same),
             LandingWork::Refs(report) => self.refs_moved(now, report),
         }
     }

@@ -4,6 +4,7 @@
 //! Many nodes can live in one process: a service runs one for each repository, tests run several.
 
 mod absent;
+mod carrying;
 pub mod clock;
 mod clocks;
 mod commands;
@@ -15,9 +16,11 @@ mod governing;
 mod greet;
 mod housekeeping;
 mod keeping;
+mod hearing;
 mod landing;
 mod look;
 mod machines;
+mod media;
 mod moving;
 mod notices;
 mod objects;

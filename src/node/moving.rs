@@ -88,6 +88,7 @@ impl Core {
         }
         // The refs of what has landed go in a second round.
         self.landing.refs_wanted |= contained;
+        self.media.stale = true;
         self.landing.local_behind = false;
         for (branch, to, outcome) in report.local {
             self.local_moved(branch, to, outcome);
@@ -123,6 +124,12 @@ impl Core {
             }
             Ok(LocalMove::Ahead { ahead, behind }) => {
                 format!("it has {ahead} commit{} of its own and lacks {behind}", if ahead == 1 { "" } else { "s" })
+            }
+            // Its content is on its way: nothing to tell of yet.
+            Ok(LocalMove::NotClean { what: what @ NotClean::MediaMissing { .. } }) if self.media.is_busy(&to) => {
+                self.landing.local_behind = true;
+                self.moves.not_pulled.insert(branch, not_clean(&what));
+                return;
             }
             Ok(LocalMove::NotClean { what }) => not_clean(&what),
             Err(why) => why,
@@ -243,6 +250,10 @@ fn not_clean(what: &NotClean) -> String {
         NotClean::Sparse => "only part of the files is checked out".to_owned(),
         NotClean::SeveralWorktrees => "several work trees have it checked out".to_owned(),
         NotClean::WorktreeMissing(path) => format!("its work tree {} is not there", path.display()),
+        NotClean::MediaMissing { first, count: 1 } => format!("the LFS file of {first} is not here yet"),
+        NotClean::MediaMissing { first, count } => {
+            format!("the LFS files of {first} and {} more are not here yet", count - 1)
+        }
         NotClean::Symbolic => "it is a symbolic ref".to_owned(),
     }
 }

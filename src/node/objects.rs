@@ -16,7 +16,7 @@ use crate::hlc::Millis;
 use crate::id::{ObjectId, PeerId};
 use crate::limits;
 use crate::quic::{BodyReader, BodyWriter, Connection, RecvStream, SendStream};
-use crate::sync::{Fetch, FetchReply, FetchRequest};
+use crate::sync::{Fetch, FetchReply, FetchRequest, MediaRequest};
 
 /// How a fetch ended.
 pub(super) struct Fetched {
@@ -46,6 +46,11 @@ pub(super) async fn accept_fetches(wake: mpsc::Sender<Wake>, peer: PeerId, sessi
         let wake = wake.clone();
         tokio::spawn(async move {
             let frame = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, recv.read_frame(limits::FRAME_BYTES)).await;
+            if let Ok(Ok(Some(bytes))) = &frame
+                && bytes.first() == Some(&MediaRequest::TAG)
+            {
+                return super::media::accept(&wake, peer, session, bytes, send).await;
+            }
             let request = match frame {
                 Ok(Ok(Some(bytes))) => FetchRequest::decode(&bytes).map_err(|error| error.to_string()),
                 Ok(Ok(None)) => Err("its stream held no request".to_owned()),
@@ -65,6 +70,7 @@ impl Core {
             return;
         }
         self.landing.absent.objects_came();
+        self.media.stale = true;
         let held = Arc::make_mut(&mut self.held);
         for commit in &fresh {
             held.insert(*commit);
@@ -80,6 +86,7 @@ impl Core {
 
     /// Works out which objects are lacking: a look at open proposals and at unsettled landings.
     pub(super) fn refresh_wants(&mut self) {
+        self.media.stale = true;
         let first = self.state.canonical().iter().any(|(branch, _)| !self.moves.tracking.contains_key(branch));
         if first {
             self.check_haves();
@@ -221,13 +228,10 @@ impl Core {
                 return self.drop_peer(now, peer, &why);
             }
         };
-        let serves = |commit: &ObjectId| self.held.contains(commit) || self.is_canonical(commit);
         // While the log is on its way to a new clone it does not know its members, and must not leave them for asking.
-        let reply = if member.is_none() || !request.want.iter().all(serves) {
+        let reply = if member.is_none() || !request.want.iter().all(|commit| self.serves(commit)) {
             FetchReply::NotHere
-        } else if self.serving.values().sum::<usize>() >= limits::SERVED_STREAMS
-            || self.serving.get(&peer).is_some_and(|to_it| *to_it >= limits::SERVED_TO_ONE)
-        {
+        } else if !self.may_serve(&peer) {
             FetchReply::Busy
         } else {
             FetchReply::Pack
@@ -247,6 +251,17 @@ impl Core {
             }
             let _ = wake.send(Wake::Served(peer)).await;
         });
+    }
+
+    /// Is this commit served, to members?
+    pub(super) fn serves(&self, commit: &ObjectId) -> bool {
+        self.held.contains(commit) || self.is_canonical(commit)
+    }
+
+    /// May a further stream be served to this neighbour now?
+    pub(super) fn may_serve(&self, peer: &PeerId) -> bool {
+        self.serving.values().sum::<usize>() < limits::SERVED_STREAMS
+            && self.serving.get(peer).is_none_or(|to_it| *to_it < limits::SERVED_TO_ONE)
     }
 
     /// Commits that a neighbour may want and can have here, told when its session begins.

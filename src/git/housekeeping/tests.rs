@@ -143,7 +143,6 @@ fn what_is_open_while_packs_go_is_read_to_its_end() {
     for tip in &tips {
         assert!(look(tip).contains("commit"), "{tip}");
     }
-    drop(look);
     drop(ask);
     cat.wait().unwrap();
 }

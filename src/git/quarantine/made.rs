@@ -28,7 +28,7 @@ impl Repository {
         file.flush().map_err(&failed)?;
         drop(file);
         let mut input = BufReader::new(Gently::new(File::open(&path).map_err(&failed)?));
-        let pack = incoming::receive(room.pack_dir(), &mut input, &PackLimits::default(), &|_| {}, stop)?;
+        let pack = incoming::receive(room.pack_dir(), &mut input, None, &PackLimits::default(), &|_| {}, stop)?;
         Ok(Quarantined::new(self, room, pack.map(|pack| pack.files)).adopt()?)
     }
 }
