@@ -13,6 +13,7 @@ mod dialling;
 mod forget;
 mod governing;
 mod greet;
+pub mod keyring;
 mod landing;
 mod look;
 mod machines;
@@ -42,7 +43,7 @@ use crate::api::{Notice, Progress, Refusal, Reply, Request, Status};
 use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
-use crate::keys::{Context, FeedKey, IdentityKey};
+use crate::keys::{Certificate, Context, FeedKey};
 use crate::quic::{Connection, Endpoint};
 
 pub(crate) use dialling::remembered_peer;
@@ -63,7 +64,9 @@ pub struct Parts {
     /// The clone's key.
     pub feed: FeedKey,
     /// The person's key.
-    pub identity: IdentityKey,
+    pub identity: std::sync::Arc<keyring::Keyring>,
+    /// By it, of the clone's key.
+    pub certificate: Certificate,
     /// Settings.
     pub settings: Settings,
     /// The process's endpoint.
