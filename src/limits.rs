@@ -29,6 +29,11 @@ pub const CHECKPOINT_EVENTS: u64 = 2_048;
 pub const CHECKPOINTS_BY_LOG: u64 = 2;
 /// Bytes of stored states in any case: a few of a small log.
 pub const CHECKPOINTS_BYTES: u64 = 16 << 20;
+/// How long the identity key is at hand after its passphrase was given: a command that approves may have to merge first, and
+/// who types several commands is asked once.
+pub const KEY_OPEN: Duration = Duration::from_secs(30);
+/// Longest that it may be opened for: a working day.
+pub const KEY_OPEN_MOST: Duration = Duration::from_secs(12 * 60 * 60);
 /// Landings looked at together when commits are recomputed; the others follow.
 pub const UNSETTLED: usize = 1_024;
 
