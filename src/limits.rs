@@ -29,6 +29,11 @@ pub const CHECKPOINT_EVENTS: u64 = 2_048;
 pub const CHECKPOINTS_BY_LOG: u64 = 2;
 /// Bytes of stored states in any case: a few of a small log.
 pub const CHECKPOINTS_BYTES: u64 = 16 << 20;
+/// How long the identity key is at hand after its passphrase was given: a command that approves may have to merge first, and
+/// who types several commands is asked once.
+pub const KEY_OPEN: Duration = Duration::from_secs(30);
+/// Longest that it may be opened for: a working day.
+pub const KEY_OPEN_MOST: Duration = Duration::from_secs(12 * 60 * 60);
 /// Landings looked at together when commits are recomputed; the others follow.
 pub const UNSETTLED: usize = 1_024;
 
@@ -170,6 +175,8 @@ pub const SERVED_TO_ONE: usize = 5;
 pub const BODY_STALLED: Duration = Duration::from_secs(60);
 /// Most tips in one fetch, and haves.
 pub const FETCH_TIPS: usize = 1_024;
+/// About so many haves are sent with a fetch when there are more: 21 bytes each, for a commit that may be no larger.
+pub const FETCH_HAVES: usize = 48;
 /// A pack may hold this many objects.
 pub const PACK_OBJECTS: u32 = 50_000_000;
 /// A pack may have this many bytes.

@@ -91,7 +91,7 @@ fn what_is_needed_outlives_any_housekeeping_and_what_is_not_goes() {
             runs
         });
         let mut open = BTreeMap::new();
-        for number in 0..8 {
+        for number in 0..6 {
             // Offered, and at once a commit that only lansync knows.
             let name = format!("fix{number}");
             let tip = bo.commit_on(&name, &format!("{name}.txt"), "text\n", &format!("Fix {number}"));
@@ -177,56 +177,109 @@ fn what_is_needed_outlives_any_housekeeping_and_what_is_not_goes() {
     });
 }
 
-/// What lansync may not touch: refs but its own, HEAD, and what the work tree says.
-#[derive(Debug, PartialEq, Eq)]
-struct Theirs {
+/// What a repository looks like at one moment.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Look {
+    /// Every ref.
     refs: BTreeMap<String, String>,
-    heads: BTreeMap<PathBuf, String>,
-    status: BTreeMap<PathBuf, String>,
+    /// Of each work tree what HEAD is, and what `git status` says.
+    trees: BTreeMap<String, Vec<String>>,
 }
 
-fn theirs(who: &Person<'_>) -> Theirs {
-    let shown = who.git(&["for-each-ref", "--format=%(refname) %(objectname)"]);
-    let refs = shown.lines().filter_map(|line| line.split_once(' '));
-    let refs =
-        refs.filter(|(name, _)| !name.starts_with("refs/remotes/lansync/") && !name.starts_with("refs/lansync/"));
-    let list = who.git(&["worktree", "list", "--porcelain"]);
-    let trees: Vec<PathBuf> =
-        list.lines().filter_map(|line| line.strip_prefix("worktree ")).map(PathBuf::from).collect();
-    let in_tree = |args: &[&str]| -> BTreeMap<PathBuf, String> {
-        let git = |dir: &PathBuf| {
-            let dir_text = dir.to_str().unwrap();
-            who.try_git(&[&["-C", dir_text], args].concat()).stdout
+/// The refs, the work trees, and the refs once more; `held` where somebody holds an index.
+const LOOK: &str = r#"
+held() { for lock in .git/index.lock .git/worktrees/*/index.lock; do if [ -e "$lock" ]; then echo held; fi; done; }
+held
+git for-each-ref --format='ref %(refname) %(objectname)'
+git worktree list --porcelain | sed -n 's/^worktree //p' | while read -r tree; do
+    if [ -d "$tree" ]; then
+        echo "tree $tree"
+        echo "head $(git -C "$tree" symbolic-ref -q HEAD)"
+        git -C "$tree" --no-optional-locks status --porcelain --untracked-files=all
+    fi
+done
+echo again
+git for-each-ref --format='ref %(refname) %(objectname)'
+held
+"#;
+
+/// Looks while lansync is not just moving something: what is half done is not what anybody works with.
+fn look(who: &Person<'_>) -> Look {
+    let mut look = None;
+    wait_for("a moment in which nothing moves", LONG, || {
+        let output = who.command("sh").args(["-c", LOOK]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:#?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (first, second) = text.split_once("again\n").unwrap();
+        let refs = |text: &str| -> BTreeMap<String, String> {
+            let of = |line: &str| {
+                let (name, id) = line.strip_prefix("ref ")?.split_once(' ')?;
+                Some((name.to_owned(), id.to_owned()))
+            };
+            text.lines().filter_map(of).collect()
         };
-        trees.iter().filter(|dir| dir.is_dir()).map(|dir| (dir.clone(), git(dir))).collect()
-    };
-    Theirs {
-        refs: refs.map(|(name, id)| (name.to_owned(), id.to_owned())).collect(),
-        heads: in_tree(&["symbolic-ref", "-q", "HEAD"]),
-        // Without optional locks: it must not itself hold up anybody.
-        status: in_tree(&["--no-optional-locks", "status", "--porcelain", "--untracked-files=all"]),
-    }
+        let mut found = Look { refs: refs(first), ..Look::default() };
+        let mut tree = String::new();
+        for line in first.lines().filter(|line| !line.starts_with("ref ") && *line != "held") {
+            match line.strip_prefix("tree ") {
+                Some(path) => path.clone_into(&mut tree),
+                None => found.trees.entry(tree.clone()).or_default().push(line.to_owned()),
+            }
+        }
+        let still = !text.lines().any(|line| line == "held") && found.refs == refs(second);
+        look = still.then_some(found);
+        still
+    });
+    look.unwrap()
+}
+
+/// Refs that lansync may do with as it likes.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("refs/remotes/lansync/") || name.starts_with("refs/lansync/")
+}
+
+/// Is one commit contained in another?
+fn is_in(who: &Person<'_>, one: &str, other: &str) -> bool {
+    who.try_git(&["merge-base", "--is-ancestor", one, other]).status.success()
 }
 
 /// Between two commands of theirs only a canonical branch may have moved, forward, to what landed, where it was clean.
-fn check_untouched(who: &Person<'_>, before: &Theirs, now: &Theirs) -> usize {
-    assert_eq!(before.heads, now.heads, "{}: HEAD moved", who.name);
+fn check_untouched(who: &Person<'_>, before: &Look, now: &Look) -> usize {
     let mut moved = 0;
-    for (name, id) in &now.refs {
+    for (name, id) in now.refs.iter().filter(|(name, _)| !is_ours(name)) {
         let Some(old) = before.refs.get(name) else { panic!("{}: {name} was made at {id}", who.name) };
         if old != id {
             moved += 1;
             assert_eq!(name, "refs/heads/main", "{}: {name} moved from {old} to {id}", who.name);
-            let is_in =
-                |one: &str, other: &str| who.try_git(&["merge-base", "--is-ancestor", one, other]).status.success();
-            assert!(is_in(old, id), "{}: {name} moved from {old} to {id}, which is not forward", who.name);
-            assert!(is_in(id, "lansync/main"), "{}: {name} moved to {id}, which did not land", who.name);
+            assert!(is_in(who, old, id), "{}: {name} moved from {old} to {id}, which is not forward", who.name);
+            assert!(is_in(who, id, "lansync/main"), "{}: {name} moved to {id}, which did not land", who.name);
         }
     }
-    for name in before.refs.keys() {
+    for name in before.refs.keys().filter(|name| !is_ours(name)) {
         assert!(now.refs.contains_key(name), "{}: {name} is gone", who.name);
     }
-    assert_eq!(before.status, now.status, "{}: a work tree looks different", who.name);
+    assert_eq!(before.trees, now.trees, "{}: a work tree looks different", who.name);
+    moved
+}
+
+/// The same as the reflogs tell it, also of what was moved while a command ran: how often.
+fn check_reflogs(who: &Person<'_>) -> usize {
+    let mut moved = 0;
+    for name in who.git(&["for-each-ref", "--format=%(refname)", "refs/heads"]).lines() {
+        let log = std::fs::read_to_string(who.dir().join(".git/logs").join(name)).unwrap_or_default();
+        for line in log.lines().filter(|line| line.contains("\tlansync: ")) {
+            // A branch that was renamed took its history along.
+            let (old, new) = line.split_once(' ').unwrap();
+            let new = new.split(' ').next().unwrap();
+            // The first checkout of a clone makes it.
+            if old.bytes().all(|digit| digit == b'0') {
+                continue;
+            }
+            assert!(is_in(who, old, new), "{}: {name} was moved from {old} to {new}", who.name);
+            assert!(is_in(who, new, "lansync/main"), "{}: {name} was moved to {new}, which did not land", who.name);
+            moved += 1;
+        }
+    }
     moved
 }
 
@@ -245,6 +298,7 @@ fn locks(dir: &Path, found: &mut Vec<PathBuf>) {
 /// One person at their keyboard.
 struct Typist<'a> {
     who: &'a Person<'a>,
+    seen: Look,
     made: usize,
     failed: usize,
 }
@@ -270,17 +324,11 @@ impl Typist<'_> {
         self.failed += usize::from(!output.status.success());
     }
 
-    fn branches(&self) -> Vec<String> {
-        let shown = self.who.git(&["for-each-ref", "--format=%(refname:short)", "refs/heads"]);
-        shown.lines().map(str::to_owned).collect()
-    }
-
-    /// Any commit that there is a name for.
-    fn any(&self, chance: &mut Chance) -> String {
-        let shown =
-            self.who.git(&["for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes/lansync", "refs/tags"]);
-        let all: Vec<&str> = shown.lines().collect();
-        (*chance.of(&all).unwrap()).to_owned()
+    /// Any ref of these, by its full name.
+    fn any(&self, chance: &mut Chance, kinds: &[&str]) -> String {
+        let is_one = |name: &&String| kinds.iter().any(|kind| name.starts_with(kind));
+        let all: Vec<&String> = self.seen.refs.keys().filter(is_one).collect();
+        chance.of(&all).map_or_else(|| "refs/heads/main".to_owned(), |name| (*name).clone())
     }
 
     fn change(&mut self, chance: &mut Chance) {
@@ -302,9 +350,8 @@ impl Typist<'_> {
                 return self.git(&[command, "--abort"]);
             }
         }
-        let other = self.any(chance);
-        let branches = self.branches();
-        let branch = chance.of(&branches).cloned().unwrap_or_else(|| "main".to_owned());
+        let other = self.any(chance, &["refs/heads/", "refs/remotes/lansync/", "refs/tags/"]);
+        let branch = self.any(chance, &["refs/heads/"]).replace("refs/heads/", "");
         let new = format!("topic/{}-{}", self.who.name, self.made);
         match chance.below(34) {
             0..=7 => {
@@ -365,18 +412,17 @@ fn whatever_three_people_type_nothing_breaks_and_all_agree() {
     bo.join(&ana, "payroll", "contributor");
     cy.join(&ana, "payroll", "contributor");
     let people = [&ana, &bo, &cy];
-    let mut typists = people.map(|who| Typist { who, made: 0, failed: 0 });
-    let mut seen: [Option<Theirs>; 3] = [None, None, None];
+    let mut typists = people.map(|who| Typist { who, seen: look(who), made: 0, failed: 0 });
     let (begun, mut commands, mut moved, mut landed) = (Instant::now(), 0, 0, 0);
     while seconds.map_or(commands < COMMANDS, |seconds| begun.elapsed() < seconds) {
         commands += 1;
         let at = chance.below(3);
         let who = people[at];
-        if let Some(before) = seen[at].take() {
-            moved += check_untouched(who, &before, &theirs(who));
-        }
+        let now = look(who);
+        moved += check_untouched(who, &typists[at].seen, &now);
+        typists[at].seen = now;
         typists[at].type_one(&mut chance);
-        seen[at] = Some(theirs(who));
+        typists[at].seen = look(who);
         if chance.below(6) == 0 {
             // The maintainer approves something, if it merges.
             let list = ana.lansync(&["--json", "list"]).json();
@@ -386,7 +432,7 @@ fn whatever_three_people_type_nothing_breaks_and_all_agree() {
                 landed += usize::from(shown && ana.lansync(&["approve", name]).status.success());
             }
         }
-        if commands % 100 == 0 {
+        if commands % 40 == 0 {
             println!("{commands} commands, {:?}", begun.elapsed());
             for who in people {
                 let _ = who.git(&["fsck", "--full", "--no-dangling", "--no-progress"]);
@@ -394,15 +440,12 @@ fn whatever_three_people_type_nothing_breaks_and_all_agree() {
         }
     }
     let failed: usize = typists.iter().map(|typist| typist.failed).sum();
-    println!(
-        "{commands} commands in {:?}, {failed} refused by git; {landed} landings; main moved {moved} times",
-        begun.elapsed()
-    );
     wait_until_equal(&people);
-    for (who, before) in people.iter().zip(&seen) {
-        if let Some(before) = before {
-            check_untouched(who, before, &theirs(who));
-        }
+    let took = begun.elapsed();
+    let mut in_all = 0;
+    for (who, typist) in people.iter().zip(&typists) {
+        check_untouched(who, &typist.seen, &look(who));
+        in_all += check_reflogs(who);
         let _ = who.git(&["fsck", "--full", "--no-dangling", "--no-progress"]);
         let left = || {
             let mut found = Vec::new();
@@ -414,6 +457,8 @@ fn whatever_three_people_type_nothing_breaks_and_all_agree() {
         assert_eq!(who.services().len(), 1);
         assert!(!who.service_log().contains("panicked"), "{}", who.service_log());
     }
+    println!("{commands} commands in {took:?}, {failed} refused by git; {landed} landings");
+    println!("main was moved {in_all} times that reflogs still know, {moved} of all between two commands");
     // Whoever cleans up has what landed.
     let main = ana.canonical().unwrap();
     for who in people {

@@ -422,7 +422,7 @@ impl State {
 
     /// May the author of this event do this, by what they knew and by what holds now?
     #[cfg(test)]
-    fn is_live(&self, id: &EventId) -> bool {
+    fn is_allowed(&self, id: &EventId) -> bool {
         match (self.authority.number(id), self.row(id)) {
             (Some(gov), _) => self.authority.is_live(gov),
             (None, Some(row)) => self.counts(&row),

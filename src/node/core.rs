@@ -19,7 +19,7 @@ use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::hlc::Millis;
 use crate::id::{BranchName, EventId, MemberId, ObjectId, PeerId};
-use crate::keys::{Certificate, FeedKey, IdentityKey};
+use crate::keys::{Certificate, FeedKey};
 use crate::quic::{CloseCode, Endpoint};
 use crate::sync::{Fetches, Mesh, Sync};
 
@@ -37,7 +37,7 @@ pub(super) struct Core {
     pub(super) repo: Repository,
     pub(super) store: Arc<Store>,
     pub(super) feed: FeedKey,
-    pub(super) identity: IdentityKey,
+    pub(super) identity: Arc<super::keyring::Keyring>,
     pub(super) me: PeerId,
     pub(super) certificate: Certificate,
     pub(super) discovery_key: [u8; 32],

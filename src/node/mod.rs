@@ -17,6 +17,7 @@ mod greet;
 mod hearing;
 mod housekeeping;
 mod keeping;
+pub mod keyring;
 mod landing;
 mod look;
 mod machines;
@@ -47,7 +48,7 @@ use crate::api::{Notice, Progress, Refusal, Reply, Request, Status};
 use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
-use crate::keys::{Context, FeedKey, IdentityKey};
+use crate::keys::{Certificate, Context, FeedKey};
 use crate::quic::{Connection, Endpoint};
 
 pub(crate) use dialling::remembered_peer;
@@ -68,7 +69,9 @@ pub struct Parts {
     /// The clone's key.
     pub feed: FeedKey,
     /// The person's key.
-    pub identity: IdentityKey,
+    pub identity: std::sync::Arc<keyring::Keyring>,
+    /// By it, of the clone's key.
+    pub certificate: Certificate,
     /// Settings.
     pub settings: Settings,
     /// The process's endpoint.

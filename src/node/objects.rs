@@ -1,5 +1,6 @@
 //! Git objects: what is wanted, fetching it, serving it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::core::Core;
 use super::run::{self, Wake};
 use crate::api::{Progress, Refusal};
-use crate::approval::ProposalState;
+use crate::approval::{Proposal, ProposalState};
 use crate::eventlog::store::Note;
 use crate::git::{Adopted, PackRefused, Quarantined, Repository};
 use crate::hlc::Millis;
@@ -145,7 +146,7 @@ impl Core {
                 continue;
             };
             tracing::debug!(from = %fetch.from.short(), tips = ?fetch.tips, "fetching objects");
-            let request = FetchRequest { want: fetch.tips.clone(), have: self.haves() };
+            let request = FetchRequest { want: fetch.tips.clone(), have: self.haves(&fetch.tips) };
             let job = FetchJob {
                 connection: session.connection.clone(),
                 repo: self.repo.clone(),
@@ -160,28 +161,39 @@ impl Core {
         }
     }
 
-    /// Commits from which others may leave off: what is canonical, and what is open.
-    fn haves(&self) -> Vec<ObjectId> {
+    /// Commits from which others may leave off, what is nearest to what is wanted first: what is canonical, what the
+    /// same branches had before, and what else is open. Each is named in every request, so they are few.
+    fn haves(&self, wants: &[ObjectId]) -> Vec<ObjectId> {
         let mut haves: Vec<ObjectId> = Vec::new();
         for (branch, first) in self.state.canonical() {
-            haves.extend(self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits()));
-            haves.extend(self.moves.tracking.get(branch).map(|(commit, _)| *commit));
-            haves.push(*first);
+            let heads = self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits());
+            let tracking = self.moves.tracking.get(branch).map(|(commit, _)| *commit);
+            let held = |commit: &ObjectId| self.held.contains(commit);
+            let before = haves.len();
+            haves.extend(heads.into_iter().filter(held));
+            haves.extend(tracking.filter(held));
+            if haves.len() == before {
+                haves.extend(Some(*first).filter(held));
+            }
         }
-        for proposal in self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open) {
+        let mut open: Vec<Proposal> = self.state.open_proposals().collect();
+        open.retain(|proposal| proposal.state == ProposalState::Open);
+        open.sort_by_key(|proposal| (!wants.contains(&proposal.last.tip), Reverse(proposal.last.hlc)));
+        for proposal in open {
             let revisions = self.state.revisions(&proposal.id);
-            let last = revisions.iter().rev().take(2).map(|revision| revision.tip);
             // Others leave out what these reach, so it must not be pruned.
-            haves.extend(last.filter(|tip| self.landing.keeping.kept.contains(tip)));
+            let kept = |tip: &ObjectId| self.held.contains(tip) && self.landing.keeping.kept.contains(tip);
+            haves.extend(revisions.iter().rev().map(|revision| revision.tip).filter(kept).take(2));
+            if haves.len() >= limits::FETCH_HAVES {
+                break;
+            }
         }
-        haves.retain(|commit| self.held.contains(commit));
         if haves.is_empty() {
             // It joined with a history of its own.
             haves.extend(self.held.iter().take(limits::FETCH_TIPS));
         }
-        haves.sort_unstable();
-        haves.dedup();
-        haves.truncate(limits::FETCH_TIPS);
+        let mut seen = BTreeSet::new();
+        haves.retain(|have| seen.insert(*have));
         haves
     }
 

@@ -96,7 +96,7 @@ pub(super) enum Wake {
 }
 
 pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
-    let Parts { repo, store, feed, identity, settings, endpoint, feeds, clock, introduced } = parts;
+    let Parts { repo, store, feed, identity, certificate, settings, endpoint, feeds, clock, introduced } = parts;
     let store = Arc::new(store);
     let loading = store.clone();
     let loaded = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
@@ -148,7 +148,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
     let mut core = Core {
         sync: Sync::new(state.frontier(), state.heads()),
         fetches: Fetches::default(),
-        certificate: identity.certify(&project, &me),
+        certificate,
         discovery_key: discovery_key(&project),
         state: Arc::new(state),
         repo,

@@ -63,7 +63,7 @@ fn verdict(state: &State, events: &[&Event]) -> Verdict {
     let maintainers = members.iter().filter(|(_, role)| role.maintains()).map(|(member, _)| *member).collect();
     let demands = state.demands();
     // By the oracle's word an event of governance counts if its author may, whatever votes it still needs.
-    let counts = |event: &&Event| state.is_live(&event.id());
+    let counts = |event: &&Event| state.is_allowed(&event.id());
     let heads: BTreeMap<_, BTreeSet<Lid>> = state
         .canonical()
         .iter()

@@ -1,17 +1,23 @@
 //! Is everything here that was asked for, and is what is new harmless?
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use gix::hashtable::HashSet;
 use gix::objs::Kind;
 
 use super::adopt::Room;
+use super::headers::{check_commit, check_tag};
 use super::incoming::Incoming;
-use super::names::{check_commit, check_tree};
+use super::names::{self, Special, check_tree};
+use super::settings;
 use super::{BadTree, PackRefused};
-use crate::git::objects::{Objects, Unread};
+use crate::git::objects::{Objects, Unread, entries};
 use crate::git::walk::{self, Ended, Found, Span, Visit};
 use crate::git::{Repository, from_gix};
+
+/// The mode of a symbolic link.
+const LINK: u32 = 0o120_000;
 
 /// Trees kept decoded while commits are compared with their parents, in bytes.
 const TREE_CACHE: usize = 32 << 20;
@@ -66,8 +72,10 @@ fn run(
 ) -> Result<(), PackRefused> {
     let span = Span::new(objects, wants, haves, stop)?;
     let unproven = pack.map(|(_, pack)| pack.bases.clone()).unwrap_or_default();
-    let mut check = Check { store, pack, span: &span, based_on: None, unproven, stop };
+    let mut check =
+        Check { store, pack, span: &span, based_on: None, unproven, special: BTreeMap::new(), buf: Vec::new(), stop };
     walk::objects(objects, &span, &mut check, stop)?;
+    check.special_files()?;
     held(objects, check.unproven, haves, stop)
 }
 
@@ -122,6 +130,9 @@ struct Check<'a> {
     based_on: Option<HashSet<gix::ObjectId>>,
     /// What deltas are against, and was not seen yet in what the new commits are based on.
     unproven: HashSet<gix::ObjectId>,
+    /// Files that git itself reads.
+    special: BTreeMap<gix::ObjectId, Special>,
+    buf: Vec<u8>,
     stop: &'a AtomicBool,
 }
 
@@ -130,6 +141,28 @@ impl Check<'_> {
     fn in_pack(&self, id: &gix::oid) -> Option<Kind> {
         let (index, pack) = self.pack?;
         pack.kinds.at(index.pack_offset_at_index(index.lookup(id)?))
+    }
+
+    /// Looks into the files that git itself reads.
+    fn special_files(&mut self) -> Result<(), PackRefused> {
+        for (id, special) in std::mem::take(&mut self.special) {
+            let bad = |why: &str| PackRefused::BadObject { id: from_gix(&id), why: why.to_owned() };
+            match self.store.kind(&id) {
+                Ok(Kind::Blob) => {}
+                Ok(_) | Err(Unread::Missing(_)) => return Err(bad("it is no file, where git reads one")),
+                Err(corrupt) => return Err(new(corrupt)),
+            }
+            if self.store.size(&id).map_err(new)? >= settings::MODULES_BYTES {
+                return Err(bad("it is too large for a file that git reads"));
+            }
+            let (_, data) = self.store.read(&id, &mut self.buf).map_err(new)?;
+            let checked = match special {
+                Special::Modules => settings::check_modules(data),
+                Special::Attributes => settings::check_attributes(data),
+            };
+            checked.map_err(|why| bad(&why))?;
+        }
+        Ok(())
     }
 
     /// Is this tree or file part of what the new commits are based on, at another path?
@@ -162,10 +195,18 @@ impl Visit for Check<'_> {
             let why = format!("it is a {kind}, where a {} should be", expected(found));
             return Err(PackRefused::BadObject { id: from_gix(id), why });
         }
+        let bad = |why: String| PackRefused::BadObject { id: from_gix(id), why };
         if found == Found::Commit {
-            let mut buf = Vec::new();
-            let (_, data) = self.store.read(id, &mut buf).map_err(new)?;
-            check_commit(data).map_err(|why| PackRefused::BadObject { id: from_gix(id), why })?;
+            let (_, data) = self.store.read(id, &mut self.buf).map_err(new)?;
+            check_commit(data).map_err(bad)?;
+        } else if found == Found::Tag {
+            let (_, data) = self.store.read(id, &mut self.buf).map_err(new)?;
+            let said = check_tag(data).map_err(bad)?;
+            let target = gix::objs::TagRef::from_bytes(data, gix::hash::Kind::Sha1).map(|tag| tag.target());
+            let target = target.map_err(|error| bad(crate::git::objects::chain(&error)))?;
+            if self.store.kind(&target).map_err(new)? != said {
+                return Err(bad(format!("it says that it is of a {said}, and is not")));
+            }
         }
         Ok(())
     }
@@ -179,7 +220,16 @@ impl Visit for Check<'_> {
     }
 
     fn tree(&mut self, id: &gix::oid, data: &[u8]) -> Result<(), PackRefused> {
-        check_tree(data).map_err(|why| PackRefused::BadTree { id: from_gix(id), why })
+        check_tree(data).map_err(|why| PackRefused::BadTree { id: from_gix(id), why })?;
+        for entry in entries(data).flatten() {
+            if entry.mode() == LINK {
+                continue;
+            }
+            if let Some(special) = names::special(entry.name) {
+                self.special.insert(entry.id, special);
+            }
+        }
+        Ok(())
     }
 }
 

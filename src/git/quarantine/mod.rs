@@ -6,9 +6,11 @@
 
 mod adopt;
 mod check;
+mod headers;
 mod incoming;
 mod made;
 mod names;
+mod settings;
 
 use std::io::BufRead;
 use std::path::PathBuf;
@@ -289,7 +291,7 @@ pub(crate) mod fuzzing {
     use std::sync::atomic::AtomicBool;
 
     use super::super::objects;
-    use super::{PackLimits, PackRefused, incoming, names};
+    use super::{PackLimits, PackRefused, headers, incoming, names, settings};
 
     /// Would a tree with these bytes be let in?
     pub(crate) fn takes_tree(data: &[u8]) -> bool {
@@ -298,7 +300,17 @@ pub(crate) mod fuzzing {
 
     /// Would a commit with these bytes be let in?
     pub(crate) fn takes_commit(data: &[u8]) -> bool {
-        names::check_commit(data).is_ok()
+        headers::check_commit(data).is_ok()
+    }
+
+    /// Would a tag with these bytes be let in?
+    pub(crate) fn takes_tag(data: &[u8]) -> bool {
+        headers::check_tag(data).is_ok()
+    }
+
+    /// Would a `.gitmodules` with these bytes be let in?
+    pub(crate) fn takes_modules(data: &[u8]) -> bool {
+        settings::check_modules(data).is_ok()
     }
 
     /// What a commit names, as walks read it.

@@ -1,5 +1,6 @@
 //! Packs from friends and from others.
 
+mod fsck;
 mod thin;
 
 use std::path::Path;
