@@ -59,6 +59,8 @@ pub const BUILD_MILLIS: u64 = 1_793_491_200_000;
 pub const CLOCK_VOICES: usize = 2;
 /// The wall clock has been set when it moved this much more or less than time passed; NTP slews by milliseconds.
 pub const CLOCK_SET: Duration = Duration::from_secs(2);
+/// A feed whose last event is further ahead than this is left behind for a new one: nobody waits longer for a mended clock.
+pub const AHEAD_LEFT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the wall clock is looked at while it is wrong, so that writing goes on soon after it is set right.
 pub const CLOCK_LOOK: Duration = Duration::from_secs(4);
 /// Shortest wait before a neighbour is asked again for what is held: what comes is sent and checked anew each time.
@@ -71,6 +73,12 @@ pub const HELD_AGAIN_MAX: Duration = Duration::from_secs(60 * 60);
 pub const INTAKE_EVENTS: u64 = 2_000;
 /// Bytes of one feed in the same way: 4 KiB for each of these events, ten times what a proposal has.
 pub const INTAKE_BYTES: u64 = 8 << 20;
+
+/// Events of one member that become due in a day, all their feeds together: four machines may each write a feed's day. Whoever
+/// opens more feeds, or writes other times into events, gets no more.
+pub const MEMBER_EVENTS: u64 = 4 * INTAKE_EVENTS;
+/// Bytes of one member in the same way.
+pub const MEMBER_BYTES: u64 = 4 * INTAKE_BYTES;
 
 /// Keep-alive on every connection.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(1_200);

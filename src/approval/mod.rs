@@ -19,6 +19,7 @@ mod logged;
 mod pen;
 mod people;
 mod proposal;
+mod rations;
 mod reckon;
 mod said;
 mod stored;

@@ -52,7 +52,7 @@ pub enum Table {
     Landed,
     /// Feed's strand (u32), other strand (u32) → highest seq (u64) of the first that an event of the second names.
     Named,
-    /// One row each, by name.
+    /// One row each, by name: `state`, and `ration` with a member and a day (u32).
     Single,
 }
 

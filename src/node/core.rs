@@ -96,6 +96,8 @@ pub(super) struct Core {
     pub(super) serving: BTreeMap<PeerId, usize>,
     pub(super) asks: Asks,
     pub(super) copies: super::copies::Copies,
+    /// Is this feed to be left behind at the next start, as it is far ahead?
+    pub(super) ahead: bool,
     /// Revisions to which an approval may carry over.
     pub(super) carrying: super::carrying::Carrying,
     /// Tickets for further machines of one's own.

@@ -4,6 +4,7 @@
 //! Many nodes can live in one process: a service runs one for each repository, tests run several.
 
 mod absent;
+mod ahead;
 mod carrying;
 pub mod clock;
 mod clocks;
@@ -51,6 +52,7 @@ use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
 use crate::keys::{Certificate, Context, FeedKey};
 use crate::quic::{Connection, Endpoint};
 
+pub(crate) use ahead::leave_behind;
 pub(crate) use dialling::remembered_peer;
 pub(crate) use look::branch_rows;
 pub use offline::offline;

@@ -195,6 +195,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         serving: BTreeMap::new(),
         asks: super::greet::Asks::default(),
         copies: super::copies::Copies::default(),
+        ahead: false,
         carrying: super::carrying::Carrying::default(),
         link_tickets: super::machines::LinkTickets::default(),
         tellings: Vec::new(),
