@@ -251,6 +251,13 @@ pub enum Request {
         /// The address.
         addr: String,
     },
+    /// Fetch the media files of Git LFS to which a commit refers. `Done` of a [`MediaDone`].
+    Media {
+        /// The commit, in any way that git names one: HEAD where absent.
+        commit: Option<String>,
+        /// Those of all commits below it as well.
+        all: bool,
+    },
     /// `Done` of a [`Whoami`].
     Whoami,
     /// `Done` of a [`Doctor`].
@@ -446,6 +453,9 @@ pub struct CloneDone {
     pub seconds: f64,
     /// The branch checked out, if the project has a commit.
     pub branch: Option<String>,
+    /// Files that are pointers of Git LFS, as nobody who was here had their content.
+    #[serde(default)]
+    pub pointers: u64,
 }
 
 /// `status --json`.
@@ -719,6 +729,19 @@ pub struct ApproveDone {
     pub landed: Option<String>,
     /// What it still needs, if not.
     pub needs: Vec<String>,
+}
+
+/// `lfs --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MediaDone {
+    /// Media files that the commits refer to.
+    pub files: u64,
+    /// Those that came now.
+    pub fetched: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those that nobody who is here has.
+    pub missing: u64,
 }
 
 /// One event: `log --json`. Fields of its kind are beside these.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Rejected, State, Unfit};
-use crate::eventlog::rows::{Base, Memory, Place, Table};
+use crate::eventlog::rows::{Base, Differs, Memory, Place};
 use crate::eventlog::{Checkpoint, Event, Lacking, Payload};
 use crate::hlc::Hlc;
 use crate::id::{Lid, ObjectId, PeerId};
@@ -158,7 +158,7 @@ impl Earlier<'_> {
 
     /// What is to be stored so that this can be taken further another time: which events it is of, and the rows in which it
     /// differs from the base that it began with.
-    pub fn to_store(&mut self) -> (&Checkpoint, impl Iterator<Item = (Table, &[u8], Option<&[u8]>)>) {
+    pub fn to_store(&mut self) -> (&Checkpoint, impl Iterator<Item = Differs<'_>>) {
         self.settle_rows();
         (&self.reached, self.memory.changed())
     }

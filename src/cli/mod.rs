@@ -17,6 +17,7 @@ mod inbox;
 mod invite;
 mod joining;
 mod leave;
+mod lfs;
 mod list;
 mod log;
 mod machines;
@@ -100,6 +101,7 @@ enum Command {
     Diff(diff::Diff),
     Reject(reject::Reject),
     Withdraw(withdraw::Withdraw),
+    Lfs(lfs::Lfs),
     Peers(peers::Peers),
     Connect(connect::Connect),
     Whoami(whoami::Whoami),
@@ -205,6 +207,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Diff(diff) => diff::run(context, diff).await,
         Command::Reject(reject) => reject::run(context, reject).await,
         Command::Withdraw(withdraw) => withdraw::run(context, withdraw).await,
+        Command::Lfs(lfs) => lfs::run(context, lfs).await,
         Command::Peers(peers) => peers::run(context, peers).await,
         Command::Connect(connect) => connect::run(context, connect).await,
         Command::Whoami(whoami) => whoami::run(context, whoami).await,

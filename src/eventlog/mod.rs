@@ -18,9 +18,9 @@ pub use checkpoint::{Checkpoint, Reached};
 pub use event::{Body, Draft, Event, Malformed};
 pub(crate) use frontier::short;
 pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
-pub use intake::Intake;
+pub use intake::{Intake, Ration};
 pub use kind::{
-    Ack, Approve, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
+    Ack, Approve, Area, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
     Propose, Reject, Revoke, Role, SetPolicy, Target, Vote, Withdraw,
 };
 

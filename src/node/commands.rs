@@ -33,6 +33,12 @@ impl Connecting {
         false
     }
 
+    /// Who is at this address takes us for no member.
+    pub(super) fn turned_away(&mut self, addr: SocketAddr, why: &str) -> bool {
+        let addrs = if self.addrs.contains(&addr) { self.addrs.clone() } else { Vec::new() };
+        addrs.is_empty() || self.not_reached(&addrs, why)
+    }
+
     /// These addresses did not lead to a session.
     pub(super) fn not_reached(&mut self, addrs: &[SocketAddr], why: &str) -> bool {
         if self.addrs != addrs {
@@ -101,6 +107,7 @@ impl Core {
             | Request::Vote { .. }
             | Request::Leave
             | Request::SetPolicy { .. } => self.govern(now, request, reply),
+            Request::Media { commit, all } => self.want_media(commit.as_deref(), all, reply),
             Request::Connect { addr } => self.connect(&addr, reply),
             reading => self.read(reading, reply),
         }

@@ -4,6 +4,8 @@
 //! Many nodes can live in one process: a service runs one for each repository, tests run several.
 
 mod absent;
+mod ahead;
+mod carrying;
 pub mod clock;
 mod clocks;
 mod commands;
@@ -13,10 +15,14 @@ mod dialling;
 mod forget;
 mod governing;
 mod greet;
+mod hearing;
+mod housekeeping;
+mod keeping;
 pub mod keyring;
 mod landing;
 mod look;
 mod machines;
+mod media;
 mod moving;
 mod notices;
 mod objects;
@@ -46,6 +52,7 @@ use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
 use crate::keys::{Certificate, Context, FeedKey};
 use crate::quic::{Connection, Endpoint};
 
+pub(crate) use ahead::leave_behind;
 pub(crate) use dialling::remembered_peer;
 pub(crate) use look::branch_rows;
 pub use offline::offline;

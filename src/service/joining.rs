@@ -10,12 +10,12 @@ use super::control::Session;
 use super::network::Open;
 use super::open::{self, Files};
 use super::unfinished;
-use crate::api::{CloneDone, Progress, ProjectName, Refusal, Reply};
+use crate::api::{CloneDone, Progress, ProjectName, Refusal, Reply, Request};
 use crate::codec;
 use crate::discovery;
 use crate::eventlog::Link;
 use crate::eventlog::store::Note;
-use crate::git::Repository;
+use crate::git::{LfsFilter, Repository};
 use crate::id::{ObjectId, PeerId, ProjectId};
 use crate::keys::{Certificate, FeedKey, IdentityKey, Secret};
 use crate::limits;
@@ -289,10 +289,11 @@ impl Service {
             let node = self.start_admitted(repo.clone(), admitted, Vec::new(), &settings).await?;
             self.wait_complete(&node, session).await?;
             let seconds = begun.elapsed().as_secs_f64();
-            let branch = self.check_out(&node, Some(session)).await?;
-            Ok((node, seconds, branch))
+            let progress = node.progress().borrow().clone();
+            let checked_out = self.check_out(&node, Some(session)).await?;
+            Ok((node, seconds, progress, checked_out))
         };
-        let (node, seconds, branch) = match filled.await {
+        let (node, seconds, progress, checked_out) = match filled.await {
             Err(refusal) if refusal == hung_up() => {
                 self.remove_unfinished(&repo, into, made).await;
                 return Err(refusal);
@@ -300,7 +301,7 @@ impl Service {
             other => other?,
         };
         let card = node.card().borrow().clone();
-        let progress = node.progress().borrow().clone();
+        let (branch, pointers) = checked_out.map_or((None, 0), |(branch, pointers)| (Some(branch), pointers));
         let done = CloneDone {
             project: ProjectName { id: card.project.to_string(), name: card.name },
             member: if card.handle.is_empty() { handle } else { card.handle },
@@ -309,6 +310,7 @@ impl Service {
             bytes: progress.bytes,
             seconds,
             branch,
+            pointers: pointers as u64,
         };
         Ok((done, node))
     }
@@ -426,13 +428,53 @@ impl Service {
         }
     }
 
-    /// The first checkout of a new clone.
-    pub(super) async fn check_out(&self, node: &Node, session: Option<&Session>) -> Result<Option<String>, Refusal> {
+    /// Waits for the media of Git LFS that a commit refers to, as long as somebody may have it.
+    async fn wait_for_media(&self, node: &Node, commit: ObjectId, session: Option<&Session>) -> Result<(), Refusal> {
+        let repo = node.repo().clone();
+        let filter = tokio::task::spawn_blocking(move || repo.lfs_filter()).await;
+        if !matches!(filter, Ok(LfsFilter::Lfs { skip: false })) {
+            return Ok(());
+        }
+        let mut progress = node.progress();
+        let asked = node.ask(Request::Media { commit: Some(commit.to_string()), all: false });
+        tokio::pin!(asked);
+        let hung_up_on = async {
+            match session {
+                Some(session) => session.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(hung_up_on);
+        loop {
+            tokio::select! {
+                () = &mut hung_up_on => return Err(hung_up()),
+                // Without its media a file is checked out as a pointer, which is told.
+                _ = &mut asked => return Ok(()),
+                changed = progress.changed() => {
+                    if changed.is_err() {
+                        return Err(hung_up());
+                    }
+                    let now = progress.borrow_and_update().clone();
+                    if let Some(session) = session.filter(|_| now.step == "lfs") {
+                        session.send(Reply::Progress(now)).await.map_err(|_| hung_up())?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first checkout of a new clone: its branch, and how many files are left as pointers of Git LFS.
+    pub(super) async fn check_out(
+        &self,
+        node: &Node,
+        session: Option<&Session>,
+    ) -> Result<Option<(String, usize)>, Refusal> {
         let files = Files::of(node.repo());
         let Some((branch, tip)) = node.canonical_tip().await else {
             files.end_checkout()?;
             return Ok(None);
         };
+        self.wait_for_media(node, tip, session).await?;
         let repo = node.repo().clone();
         let (name, checked_out) = (branch.clone(), branch.to_string());
         let (report, mut reports) = tokio::sync::watch::channel((0, 0));
@@ -450,12 +492,12 @@ impl Service {
             }
         }
         let result = job.await.map_err(|error| Refusal::plain("checkout", error.to_string()))?;
-        result.map_err(|error| {
+        let pointers = result.map_err(|error| {
             let message = format!("the files could not all be checked out: {error}");
             Refusal::new("checkout", message, "git checkout main")
         })?;
         files.end_checkout()?;
-        Ok(Some(checked_out))
+        Ok(Some((checked_out, pointers)))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
 use crate::keys::{Certificate, FeedKey};
 use crate::limits;
 use crate::node::keyring::Keyring;
-use crate::node::place::{Standing, settle, standing};
+use crate::node::place::{Standing, leave, settle, standing};
 use crate::node::{Parts, Settings, branch_rows, clock, refs_refusal, store_refusal};
 use crate::quic::Endpoint;
 
@@ -65,6 +65,10 @@ impl Files {
     pub(super) fn open(&self, identity: &Keyring, feeds: &std::path::Path) -> Result<Opened, Refusal> {
         let store = crate::node::open_log(&self.log()).map_err(|error| store_refusal(&error))?;
         let feed = FeedKey(keyfile::load_or_create(&self.key()).map_err(|error| key_refusal(&error))?.secret);
+        // First the key is given up: its numbers past those that stay were written already.
+        let give_up = || leave(feeds, &feed.peer());
+        let (store, ahead) =
+            crate::node::leave_behind(store, clock::now(), give_up).map_err(|error| store_refusal(&error))?;
         let heads = store.heads().map_err(|error| store_refusal(&error))?;
         let own: Vec<u64> = heads.values().filter(|(of, _)| *of == feed.peer()).map(|(_, head)| head.seq).collect();
         let last_seq = own.iter().copied().max();
@@ -73,17 +77,22 @@ impl Files {
         let mut warnings = Vec::new();
         // A second strand is the log's proof that a copy wrote with this key.
         let forked = own.len() > 1;
-        let feed = if forked || place == Standing::Copied {
+        let feed = if forked || ahead > 0 || place == Standing::Copied {
             // The old key stays where it was copied from; here it is set aside, never used again.
             let aside = self.dir.join(format!("peer.key.copied-{}", feed.peer().short()));
             std::fs::rename(self.key(), aside).map_err(|error| io_refusal("the copied key", &error))?;
             let fresh = keyfile::load_or_create(&self.key()).map_err(|error| key_refusal(&error))?;
-            let warning = if forked {
-                "this clone's key was used twice, by a copy of it, so it got a key of its own"
+            warnings.push(if ahead > 0 {
+                let dir = self.shown();
+                format!(
+                    "{ahead} events with times far ahead, written while the clock was wrong, stay behind in {dir}/log.redb.ahead-*; \
+                     this clone got a new key, and offers its branches again"
+                )
+            } else if forked {
+                "this clone's key was used twice, by a copy of it, so it got a key of its own".to_owned()
             } else {
-                "this repository is a copy or was restored, so it got a key of its own"
-            };
-            warnings.push(warning.to_owned());
+                "this repository is a copy or was restored, so it got a key of its own".to_owned()
+            });
             FeedKey(fresh.secret)
         } else {
             feed

@@ -7,9 +7,9 @@ use super::set::Set;
 use super::verdict::Verdict;
 use crate::approval::{Earlier, State};
 use crate::eventlog::rows::{Base, Memory, Place, Rows, Table};
-use crate::eventlog::{Checkpoint, Event};
+use crate::eventlog::{Checkpoint, Event, Target};
 use crate::hlc::Hlc;
-use crate::id::Lid;
+use crate::id::{EventId, Lid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ fn verdict(state: &State, events: &[&Event]) -> Verdict {
     let maintainers = members.iter().filter(|(_, role)| role.maintains()).map(|(member, _)| *member).collect();
     let demands = state.demands();
     // By the oracle's word an event of governance counts if its author may, whatever votes it still needs.
-    let counts = |event: &&Event| state.is_live(&event.id());
+    let counts = |event: &&Event| state.is_allowed(&event.id());
     let heads: BTreeMap<_, BTreeSet<Lid>> = state
         .canonical()
         .iter()
@@ -82,6 +82,7 @@ fn verdict(state: &State, events: &[&Event]) -> Verdict {
         maintainers,
         identities: state.identities(),
         policy: (demands.approvals, demands.own_counts, demands.votes, demands.rules),
+        needs_rules: state.needs_rules(),
         counts: events.iter().copied().filter(counts).map(Event::id).collect(),
         heads,
         standing,
@@ -138,6 +139,39 @@ agree! {
     on_forks Forks,
     on_heists Heists,
     on_duels Duels,
+    on_returns Returns,
+    on_versions Versions,
+}
+
+/// A removal pins the last of what is part of the log, and with it all of that: no evidence comes into the log by it, and what
+/// is known of its target stands.
+#[test]
+fn a_removal_pins_all_that_is_part_of_the_log_and_no_more() {
+    for seed in 0..seeds().min(20) {
+        for style in [Style::Returns, Style::Forks, Style::Machines] {
+            let log = style.log(seed);
+            let mut now =
+                Real { state: State::new(log.project), events: Vec::new(), reopens: 9, memory: Default::default() };
+            let mut oracle = Oracle::new(log.project, 1);
+            for (at, event) in log.events.iter().enumerate() {
+                now.take(event).unwrap();
+                oracle.add(event).unwrap();
+                if at % 5 != 0 && at + 1 != log.events.len() {
+                    continue;
+                }
+                let logged = oracle.verdict().log;
+                let members = oracle.nodes.iter().map(|node| Target::Member(node.member));
+                let feeds = oracle.nodes.iter().map(|node| Target::Feed(node.event.body().author));
+                for target in members.chain(feeds).collect::<BTreeSet<Target>>() {
+                    let pins: BTreeSet<EventId> = now.state.pins(&[target]).into_iter().collect();
+                    let theirs = oracle.all().only(|x| oracle.concerns(&[target], x) && logged.contains(&oracle.id(x)));
+                    let last = |x: &usize| !theirs.iter().any(|y| y != *x && oracle.on_chain(*x, y));
+                    let expected: BTreeSet<EventId> = theirs.iter().filter(last).map(|x| oracle.id(x)).collect();
+                    assert_eq!(pins, expected, "{} {seed}, after event {at}, of {target:?}", style.name());
+                }
+            }
+        }
+    }
 }
 
 /// At several times: the earlier state, made from the whole log, says what the oracle says that knows no more than that.

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use super::{Base, Changed, Layer, Place, Table, merge};
 use crate::eventlog::Event;
 
+/// A row in which two states differ: its table, its key, and what it holds, if it is there.
+pub type Differs<'a> = (Table, &'a [u8], Option<&'a [u8]>);
+
 /// A base in memory, of its own or over another: for the state of a part of a log, and for simulations.
 #[derive(Clone, Default)]
 pub struct Memory {
@@ -42,7 +45,7 @@ impl Memory {
     }
 
     /// Rows that are set (`Some`), or deleted of those below, by table and key.
-    pub fn changed(&self) -> impl Iterator<Item = (Table, &[u8], Option<&[u8]>)> {
+    pub fn changed(&self) -> impl Iterator<Item = Differs<'_>> {
         let all = Table::ALL.iter().zip(&self.rows);
         all.flat_map(|(table, rows)| rows.iter().map(|(key, value)| (*table, key.as_slice(), value.as_deref())))
     }

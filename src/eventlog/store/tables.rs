@@ -63,7 +63,8 @@ pub enum Note {
 }
 
 impl Note {
-    pub(super) const ALL: [Self; 6] = [Self::Branches, Self::Shown, Self::Objects, Self::Sound, Self::Peers, Self::Own];
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Branches, Self::Shown, Self::Objects, Self::Sound, Self::Peers, Self::Own];
 
     pub(super) fn table(self) -> Bytes {
         TableDefinition::new(match self {

@@ -63,7 +63,7 @@ impl Fold {
             let place = Place { strand, seq: body.seq };
             let row =
                 EventRow { place, hlc: body.hlc.bits(), kind: body.kind.0, past: 1, flags: 0, about: 0, sight: 0 };
-            rows.put(Table::Events, event.id().0.to_vec(), postcard::to_stdvec(&row).unwrap());
+            rows.put_event(event.id(), row);
             rows.add(place, Arc::new(event.clone()));
         }
         rows.begin_append().unwrap()
