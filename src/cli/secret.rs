@@ -50,9 +50,10 @@ pub(super) fn typed(prompt: &str) -> Result<Option<Passphrase>, Failure> {
     if !std::io::stdin().is_terminal() || !err.is_terminal() {
         return Ok(None);
     }
-    write!(err, "{prompt}").and_then(|()| err.flush()).map_err(failed)?;
+    // Before the prompt: what is typed at once must not be seen either.
     enable_raw_mode().map_err(failed)?;
     let _raw = Raw;
+    write!(err, "{prompt}").and_then(|()| err.flush()).map_err(failed)?;
     let mut text = zeroize::Zeroizing::new(String::with_capacity(256));
     loop {
         let Event::Key(key) = event::read().map_err(failed)? else { continue };

@@ -62,6 +62,12 @@ impl Keyring {
         }
     }
 
+    /// Is it at hand now?
+    pub fn is_open(&self) -> bool {
+        self.lock_if_due();
+        !matches!(*self.held(), Held::Locked)
+    }
+
     /// Has it a passphrase?
     pub fn has_passphrase(&self) -> bool {
         !matches!(*self.held(), Held::Always(_))
@@ -105,9 +111,10 @@ mod tests {
         ring.open_for(key(), 60_000);
         ring.open_for(key(), 0);
         assert_eq!(ring.key().unwrap().identity(), ring.identity());
+        assert!(ring.is_open());
         ring.replace(None);
         ring.open_for(key(), 0);
-        assert!(ring.key().is_err());
+        assert!(ring.key().is_err() && !ring.is_open());
         assert!(ring.has_passphrase());
         ring.replace(Some(key()));
         assert!(ring.key().is_ok() && !ring.has_passphrase());
