@@ -63,7 +63,7 @@ fn messages() -> Vec<Seed> {
         digest: [7; 32],
     };
     seeds.push(("hello", "hello".to_owned(), hello.encode()));
-    let request = FetchRequest { want: vec![tip], have: vec![other, tip] };
+    let request = FetchRequest { want: vec![tip], have: vec![other, tip], skip: 0 };
     seeds.push(("fetch", "request".to_owned(), request.encode()));
     for (name, reply) in [("pack", FetchReply::Pack), ("busy", FetchReply::Busy)] {
         seeds.push(("fetch", name.to_owned(), reply.encode()));

@@ -24,10 +24,10 @@ mod worktree;
 pub use history::{CommitSummary, Distance, HistoryError, LineStats};
 pub use merge::{Clash, Clashing, MergeError, Merged, RULES};
 pub use open::{OpenError, ReadFailed, global_config};
-pub use pack::{PackError, PackStats};
+pub use pack::{PackError, PackStats, Skip};
 #[cfg(any(test, fuzzing))]
 pub(crate) use quarantine::fuzzing;
-pub use quarantine::{Adopted, Blame, PackLimits, PackProgress, PackRefused, Quarantined};
+pub use quarantine::{Adopted, Blame, Interrupted, Kept, PackLimits, PackProgress, PackRefused, Quarantined};
 pub use refs::{Branches, Head, RefError, Tracked};
 pub use watch::{Watch, WatchError};
 pub use worktree::{LocalMove, NotClean, Operation, WorktreeError};

@@ -87,6 +87,8 @@ pub(super) struct Core {
     pub(super) not_shared: Vec<NotShared>,
     pub(super) landing: LandingState,
     pub(super) moves: Moves,
+    /// What came of a fetch that was cut, with the haves that it was asked for with.
+    pub(super) kept: Option<(Vec<ObjectId>, crate::git::Kept)>,
     /// How many streams serve objects, by peer.
     pub(super) serving: BTreeMap<PeerId, usize>,
     pub(super) asks: Asks,

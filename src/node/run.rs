@@ -178,6 +178,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         not_shared: Vec::new(),
         landing: super::landing::LandingState::default(),
         moves: Moves::default(),
+        kept: None,
         serving: BTreeMap::new(),
         asks: super::greet::Asks::default(),
         copies: super::copies::Copies::default(),

@@ -74,7 +74,7 @@ pub(super) fn write(
         if data.len() > LARGEST {
             // What is large leaves as it is compressed.
             header_of(kind).write_to(data.len() as u64, &mut pack).map_err(PackError::Write)?;
-            drop(deflate(data, &mut pack)?);
+            deflate(data, &mut pack).map(|_| ())?;
             written.insert(item.id, Place { offset, depth: 0 });
             continue;
         }
