@@ -21,6 +21,19 @@ pub const VIEWS: usize = 4_096;
 pub const EVIDENCE: u64 = 10_000;
 /// Samples of a feed told together when two chains of it are compared: a million events are compared in four messages.
 pub const CHAIN_SAMPLES: u64 = 64;
+/// Events between two stored states for `--at`: so many are folded at most, some 0.1 s of work, once those before were.
+/// Fewer would write more pages for each event, as a page holds rows of many times.
+pub const CHECKPOINT_EVENTS: u64 = 2_048;
+/// Bytes of stored states, by those of the log: they hold the rows of the state once more, so they are of its size.
+/// Beyond, what follows is folded each time.
+pub const CHECKPOINTS_BY_LOG: u64 = 2;
+/// Bytes of stored states in any case: a few of a small log.
+pub const CHECKPOINTS_BYTES: u64 = 16 << 20;
+/// How long the identity key is at hand after its passphrase was given: a command that approves may have to merge first, and
+/// who types several commands is asked once.
+pub const KEY_OPEN: Duration = Duration::from_secs(30);
+/// Longest that it may be opened for: a working day.
+pub const KEY_OPEN_MOST: Duration = Duration::from_secs(12 * 60 * 60);
 /// Landings looked at together when commits are recomputed; the others follow.
 pub const UNSETTLED: usize = 1_024;
 
@@ -129,6 +142,16 @@ pub const INSTANCES: usize = 1_024;
 /// Addresses of one peer that are taken from an announcement, or dialled: a machine with more has them by containers.
 pub const ADDRESSES: usize = 16;
 
+/// Hearings at once: each is a matter of moments, and whoever finds no place comes again within a minute.
+pub const HEARINGS: usize = 4;
+/// A hearing in which nothing came for this long is ended.
+pub const HEARING_QUIET: Duration = Duration::from_secs(30);
+/// Events that one who was removed can hand in, in a day, on all clones together: a busy week of a team. The rest
+/// follows the next day.
+pub const HEARING_EVENTS: usize = 1_000;
+/// Those removed of whom is remembered what they may have, so that a log is not walked each time one comes.
+pub const HEARINGS_KEPT: usize = 16;
+
 /// Asks to join that wait at once: a maintainer can compare words with this many people.
 pub const ASKS_PENDING: usize = 8;
 /// Tickets for further machines that are good at once: each is used once and soon; of more the oldest goes.
@@ -169,6 +192,30 @@ pub const PACK_BYTES: u64 = 64 << 30;
 pub const PACK_DEPTH: u32 = 4_095;
 /// One object may inflate to this many bytes.
 pub const OBJECT_BYTES: usize = 2 << 30;
+/// Small packs that are left as they are. Git looks into each one for an object that is in none; its own limit is 50.
+pub const PACKS_LEFT: usize = 16;
+/// Packs that arrived are counted this much later: more may follow, and nobody waits for it.
+pub const HOUSEKEEPING_AFTER: Duration = Duration::from_secs(5);
+/// While git keeps house itself it is asked this often whether it has done.
+pub const HOUSEKEEPING_AGAIN: Duration = Duration::from_secs(60);
+/// A pack of more bytes is no small one: copying it would hold up the disk.
+pub const CONSOLIDATED_PACK: u64 = 32 << 20;
+/// Bytes that are copied at once when packs become one.
+pub const CONSOLIDATED_BYTES: u64 = 128 << 20;
+/// A media file of Git LFS may have this many bytes: as a whole pack.
+pub const MEDIA_BYTES: u64 = PACK_BYTES;
+/// Media files in one request: a request of such ids is a few KiB.
+pub const MEDIA_FILES: usize = 256;
+/// Bytes of media files asked for together; a larger one goes alone. A stream that is cut costs no more than one file.
+pub const MEDIA_TOGETHER: u64 = 64 << 20;
+/// Requests for media that one neighbour is asked at once: less than [`FETCHES_OF_ONE`] leaves room for commits.
+pub const MEDIA_OF_ONE: usize = 2;
+/// Media files wanted at once; what is over is wanted when some of these have come.
+pub const MEDIA_WANTED: usize = 100_000;
+/// How long half a media file is kept to be gone on with.
+pub const MEDIA_HALF: Duration = Duration::from_secs(24 * 60 * 60);
+/// Trees whose media are remembered, so that the next commit costs only what it changed.
+pub const MEDIA_TREES: usize = 200_000;
 /// Bytes of a blob that the frozen line merge takes: larger ones merge only as wholes. Part of `rules` 1.
 pub const MERGE_BLOB_BYTES: usize = 8 << 20;
 /// Lines of a blob that the frozen line merge takes. Part of `rules` 1.
@@ -204,5 +251,8 @@ pub const SEND_STEP: Duration = Duration::from_millis(60);
 /// Whoever gets something, but not all, from others is sent the rest after this long.
 pub const SEND_LATEST: Duration = Duration::from_secs(3);
 
+/// How long until what a neighbour lacks is read again where the disk failed to give it: often enough for one that was
+/// full or busy, seldom enough for one that is damaged.
+pub const LOAD_AGAIN: Duration = Duration::from_secs(10);
 /// How long until a neighbour is asked again for what rests on an event whose time has just come.
 pub const ASK_SOON: Duration = Duration::from_secs(1);

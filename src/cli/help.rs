@@ -27,7 +27,11 @@ type Group = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const GROUPS: [Group; 4] = [
     ("Start", &["up", "clone"], &["down"]),
-    ("Every day", &["status", "inbox", "show", "approve", "log"], &["list", "diff", "propose", "reject", "withdraw"]),
+    (
+        "Every day",
+        &["status", "inbox", "show", "approve", "log"],
+        &["list", "diff", "propose", "reject", "withdraw", "lfs"],
+    ),
     ("People", &["members", "invite"], &["policy", "leave", "whoami"]),
     ("Trouble", &["doctor"], &["verify", "peers", "connect"]),
 ];

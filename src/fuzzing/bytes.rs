@@ -14,7 +14,7 @@ use crate::id::{self, BranchName, EventId, Handle, ObjectId, PeerId};
 use crate::limits;
 use crate::quic::{self, Coming};
 use crate::service::control::read_envelope;
-use crate::sync::{FetchReply, FetchRequest, Hello, JoinMessage, Message, Ticket, Words};
+use crate::sync::{FetchReply, FetchRequest, Hello, JoinMessage, MediaReply, MediaRequest, Message, Ticket, Words};
 
 /// A stream of frames that comes in pieces: the first byte says of which length. Every frame is read as a message.
 pub fn frame(bytes: &[u8]) {
@@ -52,7 +52,12 @@ fn message(frame: &[u8]) {
     match &message {
         Message::Unknown(tag) => assert_eq!(*tag, frame[0]),
         Message::Events(events) => events.iter().for_each(|bytes| event(bytes)),
-        Message::Frontier { .. } | Message::Held(_) | Message::Objects(_) | Message::Clock(_) | Message::Chain(_) => {}
+        Message::Frontier { .. }
+        | Message::Held(_)
+        | Message::Objects(_)
+        | Message::Clock(_)
+        | Message::Chain(_)
+        | Message::Over { .. } => {}
         Message::Enough => assert_eq!(frame, [8], "it has no content"),
     }
     assert!(matches!(message, Message::Unknown(_)) || message.encode() == frame);
@@ -128,6 +133,14 @@ pub fn fetch(bytes: &[u8]) {
         assert!(request.want.len().max(request.have.len()) <= limits::FETCH_TIPS);
     }
     if let Ok(reply) = FetchReply::decode(bytes) {
+        assert_eq!(reply.encode(), bytes);
+    }
+    if let Ok(request) = MediaRequest::decode(bytes) {
+        assert_eq!(request.encode(), bytes);
+        assert!(request.wants.len() <= limits::MEDIA_FILES);
+        assert!(request.wants.iter().all(|(media, begun)| *begun < media.size));
+    }
+    if let Ok(reply) = MediaReply::decode(bytes) {
         assert_eq!(reply.encode(), bytes);
     }
 }

@@ -8,9 +8,12 @@ use crate::codec;
 use crate::discovery::{Announcement, JoinCode, Joining, RootsTag, join_name, member_name};
 use crate::eventlog::{Event, FrontierEntry};
 use crate::git::testing::Fixture;
-use crate::id::{EventId, Handle, ObjectId, PeerId, ProjectId, unhex};
+use crate::id::{EventId, Handle, Media, MediaId, ObjectId, PeerId, ProjectId, unhex};
 use crate::keys::{IdentityKey, Secret};
-use crate::sync::{Asker, FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, Ticket, VERSION};
+use crate::sync::{
+    Asker, FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, MediaReply, MediaRequest, Message, Ticket,
+    VERSION,
+};
 
 /// A target, what the value is, its bytes.
 type Seed = (&'static str, String, Vec<u8>);
@@ -56,7 +59,7 @@ fn messages() -> Vec<Seed> {
     let identity = IdentityKey(Secret::from_seed([2; 32]));
     let hello = Hello {
         version: VERSION,
-        features: 0,
+        features: Hello::features(false),
         program: "0.1.0".to_owned(),
         clock: 1_800_000_000_000,
         certificate: identity.certify(&PROJECT, &ANA),
@@ -65,6 +68,10 @@ fn messages() -> Vec<Seed> {
     seeds.push(("hello", "hello".to_owned(), hello.encode()));
     let request = FetchRequest { want: vec![tip], have: vec![other, tip], skip: 0 };
     seeds.push(("fetch", "request".to_owned(), request.encode()));
+    let media = Media { id: MediaId([3; 32]), size: 1_000 };
+    let request = MediaRequest { commit: tip, wants: vec![(media, 0), (media, 999)] };
+    seeds.push(("fetch", "media".to_owned(), request.encode()));
+    seeds.push(("fetch", "media-here".to_owned(), MediaReply::Here(vec![true, false]).encode()));
     for (name, reply) in [("pack", FetchReply::Pack), ("busy", FetchReply::Busy)] {
         seeds.push(("fetch", name.to_owned(), reply.encode()));
     }

@@ -133,9 +133,13 @@ impl Objects {
         }
     }
 
-    /// The size of an object's content in bytes, where it is here and its header can be read.
-    pub(super) fn size(&self, id: &gix::oid) -> Option<u64> {
-        self.handle.try_header(id).ok().flatten().map(|header| header.size())
+    /// How many bytes an object has, without reading them where that can be avoided.
+    pub(super) fn size(&self, id: &gix::oid) -> Result<u64, Unread> {
+        match self.handle.try_header(id) {
+            Ok(Some(header)) => Ok(header.size()),
+            Ok(None) => Err(Unread::Missing(id.to_owned())),
+            Err(error) => Err(Unread::Corrupt(id.to_owned(), chain(&error))),
+        }
     }
 
     /// The bytes of a tree.

@@ -87,6 +87,7 @@ impl Core {
             .filter(|(peer, known)| {
                 !known.dialling
                     && !self.sessions.contains_key(*peer)
+                    && !self.hearings.has(peer)
                     && known.next_dial.is_some_and(|at| at <= now)
                     && !known.addrs.is_empty()
             })
@@ -110,7 +111,8 @@ impl Core {
             return None;
         }
         let waiting = |(peer, known): (&PeerId, &Known)| {
-            let waits = !known.dialling && !known.addrs.is_empty() && !self.sessions.contains_key(peer);
+            let here = self.sessions.contains_key(peer) || self.hearings.has(peer);
+            let waits = !known.dialling && !known.addrs.is_empty() && !here;
             known.next_dial.filter(|_| waits)
         };
         self.known.iter().filter_map(waiting).min()
@@ -125,7 +127,7 @@ impl Core {
             return;
         }
         let name = discovery::member_name(&self.discovery_key, &target, nonce);
-        let hello = self.hello().encode();
+        let hello = self.hello(self.dials_for_hearing(peer)).encode();
         tokio::spawn(async move {
             let met = async {
                 let connection = endpoint.dial(&feed, peer, &name, &addrs).await.map_err(|e| e.to_string())?;
@@ -165,10 +167,11 @@ impl Core {
         });
     }
 
-    pub(super) fn hello(&self) -> Hello {
+    /// The first that is said, for a session or a hearing.
+    pub(super) fn hello(&self, hearing: bool) -> Hello {
         Hello {
             version: VERSION,
-            features: 0,
+            features: Hello::features(hearing),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             clock: self.clock.wall(),
             certificate: self.certificate,

@@ -3,6 +3,8 @@
 //! [`Node`] is the handle; the loop is `run`, and everything that can wake it is the closed enum `Wake`.
 //! Many nodes can live in one process: a service runs one for each repository, tests run several.
 
+mod absent;
+mod carrying;
 pub mod clock;
 mod clocks;
 mod commands;
@@ -12,9 +14,14 @@ mod dialling;
 mod forget;
 mod governing;
 mod greet;
+mod hearing;
+mod housekeeping;
+mod keeping;
+pub mod keyring;
 mod landing;
 mod look;
 mod machines;
+mod media;
 mod moving;
 mod notices;
 mod objects;
@@ -41,7 +48,7 @@ use crate::api::{Notice, Progress, Refusal, Reply, Request, Status};
 use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
-use crate::keys::{Context, FeedKey, IdentityKey};
+use crate::keys::{Certificate, Context, FeedKey};
 use crate::quic::{Connection, Endpoint};
 
 pub(crate) use dialling::remembered_peer;
@@ -62,7 +69,9 @@ pub struct Parts {
     /// The clone's key.
     pub feed: FeedKey,
     /// The person's key.
-    pub identity: IdentityKey,
+    pub identity: std::sync::Arc<keyring::Keyring>,
+    /// By it, of the clone's key.
+    pub certificate: Certificate,
     /// Settings.
     pub settings: Settings,
     /// The process's endpoint.

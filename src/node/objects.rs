@@ -17,7 +17,7 @@ use crate::hlc::Millis;
 use crate::id::{ObjectId, PeerId};
 use crate::limits;
 use crate::quic::{BodyReader, BodyWriter, Connection, RecvStream, SendStream};
-use crate::sync::{Fetch, FetchReply, FetchRequest};
+use crate::sync::{Fetch, FetchReply, FetchRequest, MediaRequest};
 
 /// How a fetch ended.
 pub(super) struct Fetched {
@@ -50,6 +50,11 @@ pub(super) async fn accept_fetches(wake: mpsc::Sender<Wake>, peer: PeerId, sessi
         let wake = wake.clone();
         tokio::spawn(async move {
             let frame = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, recv.read_frame(limits::FRAME_BYTES)).await;
+            if let Ok(Ok(Some(bytes))) = &frame
+                && bytes.first() == Some(&MediaRequest::TAG)
+            {
+                return super::media::accept(&wake, peer, session, bytes, send).await;
+            }
             let request = match frame {
                 Ok(Ok(Some(bytes))) => FetchRequest::decode(&bytes).map_err(|error| error.to_string()),
                 Ok(Ok(None)) => Err("its stream held no request".to_owned()),
@@ -68,9 +73,12 @@ impl Core {
         if fresh.is_empty() {
             return;
         }
+        self.landing.absent.objects_came();
+        self.media.stale = true;
         let held = Arc::make_mut(&mut self.held);
         for commit in &fresh {
             held.insert(*commit);
+            self.landing.lost.remove(commit);
             self.fetches.done(commit);
         }
         self.note(
@@ -82,6 +90,7 @@ impl Core {
 
     /// Works out which objects are lacking: a look at open proposals and at unsettled landings.
     pub(super) fn refresh_wants(&mut self) {
+        self.media.stale = true;
         let first = self.state.canonical().iter().any(|(branch, _)| !self.moves.tracking.contains_key(branch));
         if first {
             self.check_haves();
@@ -101,13 +110,14 @@ impl Core {
         for proposal in self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open) {
             wants.push((proposal.last.tip, proposal.last.peer));
         }
-        for landing in self.state.unsettled().into_iter().filter(|landing| self.landing.lacks(&landing.lid)) {
+        for landing in self.state.unsettled().into_iter().filter(|landing| self.landing.absent.has(&landing.lid)) {
             let revision = landing.revision.and_then(|revision| self.state.revision(&revision));
             wants.push((landing.content.tip, revision.map_or(self.me, |revision| revision.peer)));
         }
         for (tip, peer) in wants {
-            // What this very clone published is here, or nowhere.
-            if !self.held.contains(&tip) && (peer != self.me || !self.is_mine(&tip)) {
+            // What this very clone published is here, or nowhere; unless git pruned it after others had it.
+            let mine = peer == self.me && self.is_mine(&tip) && !self.landing.lost.contains(&tip);
+            if !self.held.contains(&tip) && !mine {
                 self.fetches.want(tip, peer);
             }
         }
@@ -128,7 +138,7 @@ impl Core {
     }
 
     /// Was this commit published by this very clone?
-    fn is_mine(&self, tip: &ObjectId) -> bool {
+    pub(super) fn is_mine(&self, tip: &ObjectId) -> bool {
         self.state.offered_by(tip, &self.me)
     }
 
@@ -177,8 +187,9 @@ impl Core {
         open.sort_by_key(|proposal| (!wants.contains(&proposal.last.tip), Reverse(proposal.last.hlc)));
         for proposal in open {
             let revisions = self.state.revisions(&proposal.id);
-            let held = revisions.iter().rev().map(|revision| revision.tip).filter(|tip| self.held.contains(tip));
-            haves.extend(held.take(2));
+            // Others leave out what these reach, so it must not be pruned.
+            let kept = |tip: &ObjectId| self.held.contains(tip) && self.landing.keeping.kept.contains(tip);
+            haves.extend(revisions.iter().rev().map(|revision| revision.tip).filter(kept).take(2));
             if haves.len() >= limits::FETCH_HAVES {
                 break;
             }
@@ -202,9 +213,9 @@ impl Core {
         match outcome {
             Ok(adopted) => {
                 // Git's own housekeeping leaves the pack alone until refs hold its objects.
-                self.landing.adopted.push(adopted);
+                self.landing.keeping.arrived(adopted, fetch.tips.clone());
                 self.hold(&fetch.tips);
-                self.landing.objects_came();
+                self.landing.absent.objects_came();
                 self.landing.refs_wanted = true;
                 self.wants_stale = true;
             }
@@ -240,13 +251,10 @@ impl Core {
                 return self.drop_peer(now, peer, &why);
             }
         };
-        let serves = |commit: &ObjectId| self.held.contains(commit) || self.is_canonical(commit);
         // While the log is on its way to a new clone it does not know its members, and must not leave them for asking.
-        let reply = if member.is_none() || !request.want.iter().all(serves) {
+        let reply = if member.is_none() || !request.want.iter().all(|commit| self.serves(commit)) {
             FetchReply::NotHere
-        } else if self.serving.values().sum::<usize>() >= limits::SERVED_STREAMS
-            || self.serving.get(&peer).is_some_and(|to_it| *to_it >= limits::SERVED_TO_ONE)
-        {
+        } else if !self.may_serve(&peer) {
             FetchReply::Busy
         } else {
             FetchReply::Pack
@@ -266,6 +274,17 @@ impl Core {
             }
             let _ = wake.send(Wake::Served(peer)).await;
         });
+    }
+
+    /// Is this commit served, to members?
+    pub(super) fn serves(&self, commit: &ObjectId) -> bool {
+        self.held.contains(commit) || self.is_canonical(commit)
+    }
+
+    /// May a further stream be served to this neighbour now?
+    pub(super) fn may_serve(&self, peer: &PeerId) -> bool {
+        self.serving.values().sum::<usize>() < limits::SERVED_STREAMS
+            && self.serving.get(peer).is_none_or(|to_it| *to_it < limits::SERVED_TO_ONE)
     }
 
     /// Commits that a neighbour may want and can have here, told when its session begins.

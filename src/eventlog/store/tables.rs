@@ -21,7 +21,12 @@ pub(super) const TIME: TableDefinition<'static, (u64, u32), u64> = TableDefiniti
 
 /// Where the rows of a table of the state are.
 pub(super) fn rows(table: Table) -> Bytes {
-    TableDefinition::new(match table {
+    TableDefinition::new(name(table))
+}
+
+/// The name of a table of the state.
+pub(super) fn name(table: Table) -> &'static str {
+    match table {
         Table::Events => "ids-2",
         Table::Strands => "strands-2",
         Table::Governance => "governance-2",
@@ -37,7 +42,7 @@ pub(super) fn rows(table: Table) -> Bytes {
         Table::Landed => "landed-2",
         Table::Named => "named-2",
         Table::Single => "single-2",
-    })
+    }
 }
 
 /// What this clone alone remembers beside the log. Keys and values are bytes, small and few.

@@ -74,7 +74,7 @@ pub(super) fn write(
         if data.len() > LARGEST {
             // What is large leaves as it is compressed.
             header_of(kind).write_to(data.len() as u64, &mut pack).map_err(PackError::Write)?;
-            deflate(data, &mut pack).map(|_| ())?;
+            let _ = deflate(data, &mut pack)?;
             written.insert(item.id, Place { offset, depth: 0 });
             continue;
         }
@@ -116,7 +116,7 @@ const SHORT: usize = 16;
 
 /// The delta from a base to an object, if one can be made. That a base cannot be read is no reason to send nothing.
 fn delta(objects: &Objects, (kind, data): (Kind, &[u8]), base: &gix::ObjectId, buf: &mut Vec<u8>) -> Option<Vec<u8>> {
-    objects.size(base).filter(|size| *size <= LARGEST as u64)?;
+    objects.size(base).ok().filter(|size| *size <= LARGEST as u64)?;
     let (_, base) = objects.read(base, buf).ok().filter(|(base_kind, _)| *base_kind == kind)?;
     Index::new(base)?.delta(data, data.len())
 }

@@ -14,6 +14,7 @@ pub use skip::Skip;
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
+pub(super) use self::copied::write as write_copied;
 use gix::hashtable::HashMap;
 
 use super::objects::{Objects, Unread};

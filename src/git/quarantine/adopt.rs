@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Files, PackRefused};
 use crate::git::Repository;
+use crate::git::housekeeping::TEMPORARY;
 use crate::git::objects::Objects;
 
 /// What a `.keep` of ours says, so that it can be told from those of git and of people.
@@ -88,14 +89,14 @@ fn quarantine_dir(repo: &Repository) -> PathBuf {
 /// Packs that were received and found whole and harmless: one, or several where one was cut. git does not see them;
 /// dropped, they are gone.
 pub struct Quarantined {
-    store: PathBuf,
+    repo: Repository,
     room: Room,
     files: Vec<Files>,
 }
 
 impl Quarantined {
     pub(super) fn new(repo: &Repository, room: Room, files: Vec<Files>) -> Self {
-        Self { store: repo.common_dir().join("objects").join("pack"), room, files }
+        Self { repo: repo.clone(), room, files }
     }
 
     /// How many objects came.
@@ -109,51 +110,58 @@ impl Quarantined {
     /// # Errors
     /// [`PackRefused::Full`] or [`PackRefused::Io`]; the object store is as before then.
     pub fn adopt(self) -> Result<Adopted, PackRefused> {
-        let Self { store, room, files: all } = self;
+        let Self { repo, room, files: all } = self;
         let mut adopted = Adopted { objects: 0, bytes: 0, packs: Vec::new(), keeps: Vec::new() };
         if all.is_empty() {
             return Ok(adopted);
         }
         let failed = PackRefused::io("the pack cannot be moved into the object store");
+        let store = repo.common_dir().join("objects").join("pack");
         fs::create_dir_all(&store).map_err(&failed)?;
-        for files in all.iter().flat_map(|files| [&files.pack, &files.index]) {
-            settle(files).map_err(&failed)?;
+        for file in all.iter().flat_map(|files| [&files.pack, &files.index]) {
+            settle(file).map_err(&failed)?;
         }
-        let mut new: Vec<PathBuf> = Vec::new();
+        let mut moved = Ok(());
         for files in &all {
-            let pack = store.join(format!("pack-{}.pack", files.name));
-            let index = pack.with_extension("idx");
+            let pack = free_name(&store, files.name);
             adopted.objects += files.objects;
             adopted.bytes += files.bytes;
-            adopted.packs.push(pack.clone());
-            if pack.exists() && index.exists() {
-                // The very same pack came before: its name is the checksum of its bytes.
-                continue;
-            }
-            new.extend([index.clone(), pack.clone()]);
-            // With the index git sees the pack, so it comes last.
-            let moved = Keep::new(&pack).and_then(|keep| {
+            moved = Keep::new(&pack).and_then(|keep| {
                 adopted.keeps.push(keep);
+                adopted.packs.push(pack.clone());
+                // With the index git sees the pack, so it comes last.
                 move_file(&files.pack, &pack)?;
-                move_file(&files.index, &index)
+                move_file(&files.index, &pack.with_extension("idx"))
             });
-            if let Err(error) = moved {
-                remove(&new);
-                return Err(failed(error));
+            if moved.is_err() {
+                break;
             }
         }
-        if let Err(error) = sync_dir(&store) {
-            remove(&new);
+        if let Err(error) = moved.and_then(|()| sync_dir(&store)) {
+            for pack in &adopted.packs {
+                let _ = fs::remove_file(pack.with_extension("idx"));
+                let _ = fs::remove_file(pack);
+            }
             return Err(failed(error));
         }
         drop(room);
+        adopted.packs.iter().for_each(|pack| repo.note_pack(pack));
         Ok(adopted)
     }
 }
 
-fn remove(files: &[PathBuf]) {
-    for file in files {
-        let _ = fs::remove_file(file);
+/// A name in the object store for the pack with this checksum. Where the very same pack came before it gets another
+/// one: a `git gc` that runs right now may be about to take that away, and leaves what came after it began.
+fn free_name(store: &Path, checksum: gix::ObjectId) -> PathBuf {
+    let mut name = checksum;
+    loop {
+        let pack = store.join(format!("pack-{name}.pack"));
+        if !pack.exists() && !pack.with_extension("idx").exists() {
+            return pack;
+        }
+        let mut next = [0; 20];
+        next.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..20]);
+        name = gix::ObjectId::Sha1(next);
     }
 }
 
@@ -224,7 +232,7 @@ fn move_file(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             // The name under which git itself writes packs, and cleans up after itself.
-            let temporary = to.with_file_name(format!("tmp_pack_lansync{}", std::process::id()));
+            let temporary = to.with_file_name(format!("{TEMPORARY}{}", std::process::id()));
             let copied = fs::copy(from, &temporary)
                 .and_then(|_| File::open(&temporary)?.sync_all())
                 .and_then(|()| fs::rename(&temporary, to));

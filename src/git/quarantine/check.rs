@@ -162,7 +162,7 @@ impl Check<'_> {
                 Ok(_) | Err(Unread::Missing(_)) => return Err(bad("it is no file, where git reads one")),
                 Err(corrupt) => return Err(new(corrupt)),
             }
-            if self.store.size(&id).is_none_or(|size| size >= settings::MODULES_BYTES) {
+            if self.store.size(&id).map_err(new)? >= settings::MODULES_BYTES {
                 return Err(bad("it is too large for a file that git reads"));
             }
             let (_, data) = self.store.read(&id, &mut self.buf).map_err(new)?;

@@ -8,6 +8,7 @@ mod adopt;
 mod check;
 mod headers;
 mod incoming;
+mod made;
 mod names;
 mod settings;
 
@@ -22,6 +23,7 @@ use crate::limits;
 
 pub(super) use adopt::sync_dir;
 pub use adopt::{Adopted, Quarantined};
+pub(super) use made::Gently;
 
 /// What a pack may be at most.
 #[derive(Debug, Clone, Copy)]
