@@ -216,6 +216,10 @@ impl Core {
                 self.landing.keeping.arrived(adopted, fetch.tips.clone());
                 self.hold(&fetch.tips);
                 self.landing.absent.objects_came();
+                if self.fetches.is_empty() {
+                    // What was cut is not wanted any more.
+                    self.kept = None;
+                }
                 self.landing.refs_wanted = true;
                 self.wants_stale = true;
             }
@@ -395,7 +399,7 @@ impl FetchJob {
                     // A stream that broke off is nobody's bad pack.
                     (Err(error), _) => FetchFailure::Elsewhere(error.to_string()),
                     // Two ids began alike, or what came before was the other peer's fault: it begins again.
-                    (Ok(()), why) if is_rest && why.is_peers_fault() => FetchFailure::Elsewhere(why.to_string()),
+                    (Ok(()), why) if is_rest && kept.is_none() && why.is_peers_fault() => FetchFailure::Elsewhere(why.to_string()),
                     (Ok(()), why) => FetchFailure::Refused(why),
                 };
                 (Err(failure), kept.map(|kept| (have, kept)))

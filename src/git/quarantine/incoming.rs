@@ -65,7 +65,7 @@ impl Kinds {
     }
 }
 
-/// A pack whose input broke off: the entries that came whole.
+/// A pack whose input broke off: the entries that came whole. Its files go when it is dropped.
 pub(super) struct Cut {
     pack: PathBuf,
     objects: u32,
@@ -110,9 +110,16 @@ impl Cut {
         };
         let checksum = checksum_of(&mut content()?).map_err(&reading)?;
         let mut input = BufReader::with_capacity(COPIED, content()?.chain(checksum.as_bytes()));
-        let received = receive(dir, number, &mut input, held, limits, &|_| {}, stop);
-        let _ = std::fs::remove_file(&self.pack);
-        received.map_err(|failed| failed.why)
+        receive(dir, number, &mut input, held, limits, &|_| {}, stop).map_err(|failed| failed.why)
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        // What cannot be removed goes with the directory.
+        for file in [&self.pack, &self.pack.with_extension("idx")] {
+            let _ = std::fs::remove_file(file);
+        }
     }
 }
 
@@ -153,14 +160,22 @@ pub(super) fn receive(
         job.run(&flow)
     }));
     let mut flow = flow.into_inner();
-    if let Some(why) = flow.refused.take() {
-        let (objects, end) = flow.whole;
-        let is_cut = flow.is_cut && objects > 0 && flow.file.flush().is_ok();
-        return Err(Failed { why, cut: is_cut.then_some(Cut { pack, objects, end }) });
-    }
-    let (kinds, bases, name) = indexed.unwrap_or_else(|_| Err(PackRefused::BadPack("it cannot be read".to_owned())))?;
-    progress(PackProgress { objects_done: u64::from(count), objects_total: u64::from(count), bytes: flow.bytes });
-    let files = Files { pack, index, name, objects: u64::from(count), bytes: flow.bytes };
+    let received = match flow.refused.take() {
+        Some(why) => Err(why),
+        None => indexed.unwrap_or_else(|_| Err(PackRefused::BadPack("it cannot be read".to_owned()))),
+    };
+    let total = u64::from(count);
+    let (kinds, bases, name) = match received {
+        Ok(received) => received,
+        Err(why) => {
+            let (objects, end) = flow.whole;
+            let is_cut = flow.is_cut && objects > 0 && flow.file.flush().is_ok();
+            drop(flow);
+            return Err(Failed { why, cut: Some(Cut { pack, objects, end }).filter(|_| is_cut) });
+        }
+    };
+    progress(PackProgress { objects_done: total, objects_total: total, bytes: flow.bytes });
+    let files = Files { pack, index, name, objects: total, bytes: flow.bytes };
     Ok(Some(Incoming { files, kinds, bases }))
 }
 
