@@ -185,6 +185,11 @@ pub const BODY_STALLED: Duration = Duration::from_secs(60);
 pub const FETCH_TIPS: usize = 1_024;
 /// About so many haves are sent with a fetch when there are more: 21 bytes each, for a commit that may be no larger.
 pub const FETCH_HAVES: usize = 48;
+/// Bytes of a pack that must have come whole before it is worth going on with them after a cut.
+pub const KEPT_BYTES: u64 = 256 << 10;
+/// Bytes that name what came before a cut, five for each object: what they cannot name is sent again. A server holds
+/// several times as much for each stream that it serves.
+pub const SKIP_BYTES: u32 = 8 << 20;
 /// A pack may hold this many objects.
 pub const PACK_OBJECTS: u32 = 50_000_000;
 /// A pack may have this many bytes.

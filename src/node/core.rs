@@ -91,6 +91,8 @@ pub(super) struct Core {
     pub(super) landing: LandingState,
     pub(super) media: super::media::MediaState,
     pub(super) moves: Moves,
+    /// What came of a fetch that was cut, with the haves that it was asked for with.
+    pub(super) kept: Option<(Vec<ObjectId>, crate::git::Kept)>,
     pub(super) house: super::housekeeping::House,
     /// How many streams serve objects, by peer.
     pub(super) serving: BTreeMap<PeerId, usize>,

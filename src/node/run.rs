@@ -191,6 +191,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         landing: super::landing::LandingState::default(),
         media: super::media::MediaState::default(),
         moves: Moves::default(),
+        kept: None,
         house: super::housekeeping::House::default(),
         serving: BTreeMap::new(),
         asks: super::greet::Asks::default(),

@@ -22,23 +22,34 @@ const LINK: u32 = 0o120_000;
 /// Trees kept decoded while commits are compared with their parents, in bytes.
 const TREE_CACHE: usize = 32 << 20;
 
-/// Checks a pack that arrived, or that nothing was needed.
-pub(super) fn pack(
+/// A pack with its index.
+type Indexed<'a> = (gix_pack::index::File, &'a Incoming);
+
+/// Checks packs that arrived, or that nothing was needed.
+pub(super) fn packs(
     repo: &Repository,
     room: &Room,
-    pack: Option<&Incoming>,
+    packs: &[Incoming],
     wants: &[gix::ObjectId],
     haves: &[gix::ObjectId],
     stop: &AtomicBool,
 ) -> Result<(), PackRefused> {
-    let Some(pack) = pack else {
-        return run(&Objects::of(repo), &Objects::of(repo), None, wants, haves, stop);
-    };
-    let index = gix_pack::index::File::at(&pack.files.index, gix::hash::Kind::Sha1);
-    let index = index.map_err(|error| PackRefused::BadPack(crate::git::objects::chain(&error)))?;
+    if packs.is_empty() {
+        return run(&Objects::of(repo), &Objects::of(repo), &[], wants, haves, stop);
+    }
+    let mut indexed: Vec<Indexed<'_>> = Vec::new();
+    for pack in packs {
+        indexed.push((index_of(pack)?, pack));
+    }
     let objects = room.objects()?.with_cache(TREE_CACHE);
     let store = room.objects()?;
-    run(&objects, &store, Some((&index, pack)), wants, haves, stop)
+    run(&objects, &store, &indexed, wants, haves, stop)
+}
+
+/// Opens the index of a pack in quarantine.
+pub(super) fn index_of(pack: &Incoming) -> Result<gix_pack::index::File, PackRefused> {
+    let index = gix_pack::index::File::at(&pack.files.index, gix::hash::Kind::Sha1);
+    index.map_err(|error| PackRefused::BadPack(crate::git::objects::chain(&error)))
 }
 
 /// Is everything here that `tips` reach and `haves` do not?
@@ -65,15 +76,15 @@ pub(super) fn connected(
 fn run(
     objects: &Objects,
     store: &Objects,
-    pack: Option<(&gix_pack::index::File, &Incoming)>,
+    packs: &[Indexed<'_>],
     wants: &[gix::ObjectId],
     haves: &[gix::ObjectId],
     stop: &AtomicBool,
 ) -> Result<(), PackRefused> {
     let span = Span::new(objects, wants, haves, stop)?;
-    let unproven = pack.map(|(_, pack)| pack.bases.clone()).unwrap_or_default();
+    let unproven = packs.iter().flat_map(|(_, pack)| pack.bases.iter().copied()).collect();
     let mut check =
-        Check { store, pack, span: &span, based_on: None, unproven, special: BTreeMap::new(), buf: Vec::new(), stop };
+        Check { store, packs, span: &span, based_on: None, unproven, special: BTreeMap::new(), buf: Vec::new(), stop };
     walk::objects(objects, &span, &mut check, stop)?;
     check.special_files()?;
     held(objects, check.unproven, haves, stop)
@@ -120,11 +131,11 @@ impl Visit for Search {
     }
 }
 
-/// Holds new objects against the pack. What happens to be in the object store is not enough: a member who offers
+/// Holds new objects against the packs. What happens to be in the object store is not enough: a member who offers
 /// the id of a commit that is kept private here would have it served as if it had come from there.
 struct Check<'a> {
     store: &'a Objects,
-    pack: Option<(&'a gix_pack::index::File, &'a Incoming)>,
+    packs: &'a [Indexed<'a>],
     span: &'a Span,
     /// What the commits that the new ones are based on contain, worked out when it is first asked for.
     based_on: Option<HashSet<gix::ObjectId>>,
@@ -137,10 +148,9 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// The kind of an object that came in the pack. What the pack was completed with did not come.
+    /// The kind of an object that came. What a pack was completed with did not come.
     fn in_pack(&self, id: &gix::oid) -> Option<Kind> {
-        let (index, pack) = self.pack?;
-        pack.kinds.at(index.pack_offset_at_index(index.lookup(id)?))
+        self.packs.iter().find_map(|(index, pack)| pack.kinds.at(index.pack_offset_at_index(index.lookup(id)?)))
     }
 
     /// Looks into the files that git itself reads.
