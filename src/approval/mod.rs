@@ -21,6 +21,7 @@ mod proposal;
 mod reckon;
 mod said;
 mod stored;
+mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use pen::Pen;
 pub use people::Member;
 pub use proposal::{Approval, Proposal, ProposalState, Rejection, Revision};
 pub use stored::Unfit;
+pub use tags::CanonicalTag;
 
 use crate::eventlog::rows::{EventRow, Layer, Place, Rows, Table};
 use crate::eventlog::{Event, Genesis, Kind, Payload};
@@ -109,6 +111,13 @@ pub enum Change {
     },
     /// What landings or governance need is another.
     PolicySet,
+    /// A maintainer tagged commits.
+    Tagged {
+        /// By which feed.
+        by: PeerId,
+        /// Names, with the commits that they stand for.
+        tags: Vec<(BranchName, ObjectId)>,
+    },
     /// Two events of one number are known in a feed.
     Forked {
         /// Which feed.
@@ -271,6 +280,11 @@ impl State {
             Payload::Land(land) => {
                 let lid = self.land(event, land, row)?;
                 Change::LandingKnown { lid }
+            }
+            Payload::Tag(tag) if admissible => {
+                self.put_tags(&id, tag, row);
+                let tags = tag.tags.iter().map(|(name, _, commit)| (name.clone(), *commit)).collect();
+                Change::Tagged { by: body.author, tags }
             }
             _ => return if admissible { Ok(Vec::new()) } else { Err(Void::Role) },
         };

@@ -52,11 +52,13 @@ pub enum Table {
     Named,
     /// One row each, by name.
     Single,
+    /// A tag's name, 0, hlc (u64) and id of the event that tagged it → its place and past, the object, the commit.
+    Tags,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Events,
         Self::Strands,
         Self::Governance,
@@ -72,6 +74,7 @@ impl Table {
         Self::Landed,
         Self::Named,
         Self::Single,
+        Self::Tags,
     ];
 }
 

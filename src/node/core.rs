@@ -87,6 +87,7 @@ pub(super) struct Core {
     pub(super) not_shared: Vec<NotShared>,
     pub(super) landing: LandingState,
     pub(super) media: super::media::MediaState,
+    pub(super) tags: super::tags::Tags,
     pub(super) moves: Moves,
     /// How many streams serve objects, by peer.
     pub(super) serving: BTreeMap<PeerId, usize>,

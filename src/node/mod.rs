@@ -31,6 +31,7 @@ mod run;
 mod sessions;
 mod settings;
 mod snapshot;
+mod tags;
 mod telling;
 mod writing;
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::clock;
 use super::core::Core;
 use super::sessions::millis;
+use super::tags::TagReport;
 use crate::api::Refusal;
-use crate::approval::ProposalState;
+use crate::approval::{CanonicalTag, ProposalState};
 use crate::git::{LocalMove, NotClean, Repository, Tracked};
 use crate::hlc::Millis;
 use crate::id::{BranchName, EventId, Handle, ObjectId};
@@ -20,6 +21,8 @@ pub(super) struct Plan {
     proposals: BTreeMap<(Handle, BranchName), ObjectId>,
     /// Open proposals, to see which the canonical branch contains.
     open: Vec<(EventId, BranchName, ObjectId)>,
+    /// Canonical tags that are not here yet.
+    tags: Vec<CanonicalTag>,
 }
 
 /// What was done.
@@ -30,6 +33,7 @@ pub(super) struct Report {
     local: Vec<(BranchName, ObjectId, Result<LocalMove, String>)>,
     contained: Vec<(BranchName, ObjectId)>,
     failed: Vec<String>,
+    tags: TagReport,
 }
 
 impl Core {
@@ -49,7 +53,12 @@ impl Core {
                 open.push((proposal.id, last.target.clone(), last.tip));
             }
         }
-        Plan { canonical: self.state.canonical().iter().filter_map(tip).collect(), proposals, open }
+        Plan {
+            canonical: self.state.canonical().iter().filter_map(tip).collect(),
+            proposals,
+            open,
+            tags: self.tags_to_make(),
+        }
     }
 
     pub(super) fn refs_moved(&mut self, now: Millis, report: Report) {
@@ -57,6 +66,8 @@ impl Core {
         for adopted in std::mem::take(&mut self.landing.adopted) {
             adopted.release();
         }
+        // A tag may stand for what only now is canonical.
+        self.look_again |= report.tracking.iter().any(|(.., moved)| *moved);
         for (branch, commit, moved) in report.tracking {
             let at = if moved { self.clock.wall() } else { self.moves.tracking.get(&branch).map_or(0, |(_, at)| *at) };
             self.hold(&[commit]);
@@ -70,6 +81,7 @@ impl Core {
         // The refs of what has landed go in a second round.
         self.landing.refs_wanted |= contained;
         self.media.stale = true;
+        self.tags_made(report.tags);
         self.landing.local_behind = false;
         for (branch, to, outcome) in report.local {
             self.local_moved(branch, to, outcome);
@@ -149,6 +161,10 @@ impl Plan {
             }
         }
         self.move_proposals(repo, &mut report);
+        if !self.tags.is_empty() {
+            let tips: Vec<ObjectId> = report.tracking.iter().map(|(_, commit, _)| *commit).collect();
+            report.tags = super::tags::make(repo, self.tags.clone(), &tips);
+        }
         report
     }
 

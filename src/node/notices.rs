@@ -6,7 +6,7 @@ use crate::api::{Notice, Refusal};
 use crate::approval::{Change, ProposalState, Void};
 use crate::eventlog::{Payload, Target};
 use crate::hlc::Millis;
-use crate::id::{EventId, MemberId, ObjectId, PeerId};
+use crate::id::{BranchName, EventId, MemberId, ObjectId, PeerId};
 use crate::limits;
 
 impl Core {
@@ -90,6 +90,7 @@ impl Core {
                     let text = format!("the policy: {approvals} approvals to land, {votes} votes to let in and remove");
                     self.notice("policy", None, None, None, text);
                 }
+                Change::Tagged { by, tags } => self.tagged(&by, &tags),
                 Change::Forked { feed } => self.forked(now, &feed),
                 Change::LogMoved => {}
                 Change::Void { why: Void::Votes, .. } if self.wants_votes(&event) => {}
@@ -100,6 +101,20 @@ impl Core {
             }
         }
         self.wants_stale = true;
+    }
+
+    fn tagged(&mut self, by: &PeerId, tags: &[(BranchName, ObjectId)]) {
+        let who = self.peer_name(by);
+        let (subject, commit) = match tags {
+            [(name, commit)] => (Some(name.to_string()), Some(*commit)),
+            _ => (None, None),
+        };
+        let text = match (&subject, commit) {
+            (Some(name), Some(commit)) => format!("{who} tagged {} as {name}", commit.short()),
+            _ => format!("{who} tagged {} commits", tags.len()),
+        };
+        self.notice("tag", Some(who), subject, commit, text);
+        self.landing.refs_wanted = true;
     }
 
     fn granted(&mut self, event: &EventId, member: &MemberId, by: &PeerId) {

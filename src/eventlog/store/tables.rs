@@ -37,6 +37,7 @@ pub(super) fn rows(table: Table) -> Bytes {
         Table::Landed => "landed-2",
         Table::Named => "named-2",
         Table::Single => "single-2",
+        Table::Tags => "canonical-tags-2",
     })
 }
 
@@ -55,10 +56,13 @@ pub enum Note {
     Peers,
     /// Anything else of one row.
     Own,
+    /// Local tag (name) to the object at which it was looked at and dealt with (hex); one row without a name: it was looked.
+    Tags,
 }
 
 impl Note {
-    pub(super) const ALL: [Self; 6] = [Self::Branches, Self::Shown, Self::Objects, Self::Sound, Self::Peers, Self::Own];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Branches, Self::Shown, Self::Objects, Self::Sound, Self::Peers, Self::Own, Self::Tags];
 
     pub(super) fn table(self) -> Bytes {
         TableDefinition::new(match self {
@@ -68,6 +72,7 @@ impl Note {
             Self::Sound => "sound-1",
             Self::Peers => "peers-1",
             Self::Own => "own-1",
+            Self::Tags => "tags-1",
         })
     }
 }
