@@ -3,6 +3,7 @@
 //! postcard 1 accepts `[0x81, 0x00]` as 1 and ignores trailing bytes (measured); both would let two peers
 //! disagree on what an event is, so both are refused here.
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -27,7 +28,80 @@ pub enum DecodeError {
 
 /// The canonical bytes of `value`.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("our types have no unsized or failing part, and a Vec grows")
+    let out = Growing(Vec::with_capacity(USUAL));
+    postcard::serialize_with_flavor(value, out).expect("our types have no unsized or failing part, and a Vec grows")
+}
+
+/// Bytes that most values need at most.
+const USUAL: usize = 64;
+
+/// A Vec that begins with room, as most of the time of growing one goes into its first bytes.
+struct Growing(Vec<u8>);
+
+impl Flavor for Growing {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
+}
+
+/// Compares what is encoded with bytes that are there.
+struct Same<'a>(&'a [u8]);
+
+impl Flavor for Same<'_> {
+    type Output = bool;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<bool> {
+        Ok(self.0.is_empty())
+    }
+}
+
+/// For a field of bytes: taken as a whole, with the encoding that they have one by one.
+pub(crate) mod whole {
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
 }
 
 /// Reads canonical bytes of at most `limit`.
@@ -39,7 +113,8 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) -> Re
         return Err(DecodeError::TooLarge { len: bytes.len(), limit });
     }
     let value: T = postcard::from_bytes(bytes).map_err(|_| DecodeError::Malformed)?;
-    if encode(&value) == bytes { Ok(value) } else { Err(DecodeError::NotCanonical) }
+    let same = postcard::serialize_with_flavor(&value, Same(bytes)).unwrap_or(false);
+    if same { Ok(value) } else { Err(DecodeError::NotCanonical) }
 }
 
 /// Lower-case RFC 4648 base32 without padding: safe in a DNS label, readable aloud.

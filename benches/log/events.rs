@@ -1,6 +1,6 @@
 //! A log like those of real life: proposals, approvals and landings by 100 members, truly signed, in causal order.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use lansync::eventlog::{
     Role, Target,
 };
 use lansync::hlc::Hlc;
-use lansync::id::{BranchName, EventId, Handle, Lid, MemberId, ObjectId, PeerId, ProjectId};
+use lansync::id::{BranchName, EventId, Handle, IdentityId, Lid, MemberId, ObjectId, PeerId, ProjectId};
 use lansync::keys::{FeedKey, IdentityKey, Secret};
 
 /// How many feeds write.
@@ -332,6 +332,11 @@ impl More {
         };
         self.writer.write(0, vec![], vec![pin], Payload::Revoke(revoke))
     }
+}
+
+/// Whose feed each is.
+pub(crate) fn identities() -> HashMap<PeerId, IdentityId> {
+    (0..FEEDS).map(|n| (feed(n).peer(), identity(n).identity())).collect()
 }
 
 /// The key of a feed, by number.

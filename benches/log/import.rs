@@ -17,23 +17,46 @@ use super::measure::{figure, landing, ms, on_core, resident};
 /// How many events are verified alone, to compare with.
 const VERIFIED: usize = 100_000;
 
-/// How fast feeds' signatures are verified, and nothing else done, on two threads.
-fn verify(source: &Path, count: usize) -> (f64, Duration) {
-    let bytes = events::Reader::open(source).take_bytes(VERIFIED.min(count));
-    let begun = Instant::now();
-    let half = |events: &[Vec<u8>]| {
+/// What verification alone costs, on two threads: of all signatures that the events carry, and of the feeds' only.
+struct Bare {
+    /// Events per second, all signatures.
+    speed: f64,
+    /// Time on cores per event, all signatures.
+    all: Duration,
+    /// Time on cores per event, feeds' signatures.
+    feeds: Duration,
+}
+
+/// Verifies signatures of events that were decoded before, and does nothing else.
+fn verify(source: &Path, count: usize) -> Bare {
+    let events = events::Reader::open(source).take(VERIFIED.min(count));
+    let identities = events::identities();
+    let feeds = |events: &[Event]| {
         let core = on_core();
         for event in events {
-            Event::decode(event).expect("it was signed");
+            event.verify_feed().expect("it was signed");
         }
         on_core() - core
     };
-    let (one, other) = bytes.split_at(bytes.len() / 2);
-    let core = std::thread::scope(|scope| {
-        let one = scope.spawn(|| half(one));
-        half(other) + one.join().expect("it does not panic")
+    let second = |events: &[Event]| {
+        let core = on_core();
+        for event in events {
+            event.verify_identity(&identities[&event.body().author]).expect("it was signed");
+        }
+        on_core() - core
+    };
+    let both = |events: &[Event]| (feeds(events), second(events));
+    let begun = Instant::now();
+    let (one, other) = events.split_at(events.len() / 2);
+    let (one, other) = std::thread::scope(|scope| {
+        let one = scope.spawn(|| both(one));
+        let other = both(other);
+        (one.join().expect("it does not panic"), other)
     });
-    (bytes.len() as f64 / begun.elapsed().as_secs_f64(), core / bytes.len() as u32)
+    let speed = events.len() as f64 / begun.elapsed().as_secs_f64();
+    let count = events.len() as u32;
+    let feeds = (one.0 + other.0) / count;
+    Bare { speed, feeds, all: feeds + (one.1 + other.1) / count }
 }
 
 #[derive(Default)]
@@ -48,7 +71,7 @@ struct Stages {
 
 /// Imports `count` events into a new log.
 pub(crate) fn import(source: &Path, log: &Path, count: usize, together: usize) {
-    let (before, each_before) = verify(source, count);
+    let before = verify(source, count);
     let _ = std::fs::remove_file(log);
     let store = Arc::new(Store::create(log, &events::project()).expect("it is made"));
     let mut state = State::open(store.project(), store.base().expect("it is read")).expect("it is empty");
@@ -132,21 +155,24 @@ pub(crate) fn import(source: &Path, log: &Path, count: usize, together: usize) {
     let speed = count as f64 / begun.elapsed().as_secs_f64();
     let folded = on_core() - core;
     let verified = verifier.join().expect("it does not panic");
-    let (after, each_after) = verify(source, count);
-    let bare = (before + after) / 2.0;
-    let each = (each_before + each_after) / 2;
+    let after = verify(source, count);
+    let bare = (before.speed + after.speed) / 2.0;
+    let (all, feeds) = ((before.all + after.all) / 2, (before.feeds + after.feeds) / 2);
     let on_cores = (folded + verified + written) / count as u32;
+    let of = |part: Duration| part.as_secs_f64() / on_cores.as_secs_f64();
     figure("events", count);
     figure(
-        "verification of feeds' signatures alone, two threads",
-        format!("{bare:.0} events/s ({before:.0}, {after:.0})"),
+        "verification of all signatures alone, two threads",
+        format!("{bare:.0} events/s ({:.0}, {:.0})", before.speed, after.speed),
     );
     figure("import", format!("{speed:.0} events/s, {:.2} of verification", speed / bare));
-    figure("the same by time on cores", format!("{:.2} of verification", each.as_secs_f64() / on_cores.as_secs_f64()));
+    figure("the same by time on cores", format!("{:.2} of verification", of(all)));
+    figure("by time on cores, of verification of feeds' signatures only", format!("{:.2}", of(feeds)));
     let part = |time: Duration| format!("{:.1} us", time.as_secs_f64() * 1e6 / count as f64);
-    figure("time on cores per event, verified alone", format!("{:.1} us", each.as_secs_f64() * 1e6));
+    let us = |time: Duration| format!("{:.1} us", time.as_secs_f64() * 1e6);
+    figure("time on cores per event, signatures verified alone, feeds' only", format!("{}, {}", us(all), us(feeds)));
     figure(
-        "time on cores per event, verified, folded, appended",
+        "time on cores per event in the import: decoded and feeds' signatures verified, folded with identities', appended",
         format!("{}, {}, {}", part(verified), part(folded), part(written)),
     );
     figure(

@@ -57,15 +57,16 @@ pub(crate) fn status(log: &Path, dir: &Path) {
         .status();
     let is_cold = dropped.is_ok_and(|status| status.success());
     let status = || {
-        let begun = Instant::now();
+        let (begun, core) = (Instant::now(), on_core());
         let replies = lansync::node::offline(&repo, &Request::Status).expect("it is read");
         assert!(!replies.is_empty(), "it says something");
-        begun.elapsed()
+        (begun.elapsed(), on_core() - core)
     };
-    let first = status();
+    let (first, _) = status();
     figure(if is_cold { "status, cold cache" } else { "status, first" }, ms(first));
-    let mut times: Vec<Duration> = (0..TIMES).map(|_| status()).collect();
+    let (mut times, mut cores): (Vec<Duration>, Vec<Duration>) = (0..TIMES).map(|_| status()).unzip();
     figure("status, median and longest", format!("{}, {}", ms(part(&mut times, 0.5)), ms(part(&mut times, 1.0))));
+    figure("the same on its core", ms(part(&mut cores, 0.5)));
     figure("memory after that", resident());
     std::fs::remove_dir_all(&repo).expect("removed");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lansync::eventlog::rows::{Base, Place};
 
 use super::events::{self, BUSY};
-use super::measure::{append, copied, figure, ms, opened, resident, state_of};
+use super::measure::{append, copied, figure, ms, on_core, opened, resident, state_of};
 
 /// Events that fall.
 const FALL: u64 = 10_000;
@@ -16,7 +16,7 @@ const TIMES: usize = 3;
 /// Folds a revocation of one who proposes, and of one who approves and lands.
 pub(crate) fn revoke(log: &Path) {
     for (what, who) in [("a contributor", BUSY), ("a maintainer", 7)] {
-        let mut times: Vec<(Duration, Duration)> = Vec::new();
+        let mut times: Vec<(Duration, Duration, Duration)> = Vec::new();
         let mut fell = 0;
         for _ in 0..TIMES {
             let copy = copied(log, "revoked");
@@ -30,22 +30,22 @@ pub(crate) fn revoke(log: &Path) {
             drop(base);
             let event = events::More::after(&state).revoke(who, pin);
             let id = event.id();
-            let begun = Instant::now();
+            let (begun, core) = (Instant::now(), on_core());
             state.take(event).expect("it fits").expect("it is new");
-            let folded = begun.elapsed();
+            let (folded, core) = (begun.elapsed(), on_core() - core);
             append(&mut state, &store);
-            times.push((folded, begun.elapsed()));
+            times.push((folded, begun.elapsed(), core));
             assert!(state.revocations().iter().any(|(revocation, _)| *revocation == id), "it counts");
             assert!(state.is_counting(&pin) && !state.is_counting(&head.id), "what it names falls");
             drop((state, store));
             std::fs::remove_file(&copy).expect("removed");
         }
         times.sort_unstable();
-        let (folded, durable) = times[times.len() / 2];
-        let all: Vec<String> = times.iter().map(|(folded, _)| ms(*folded)).collect();
+        let (folded, durable, core) = times[times.len() / 2];
+        let all: Vec<String> = times.iter().map(|(folded, ..)| ms(*folded)).collect();
         figure(
             &format!("revocation of {what}, {fell} events fall, folded"),
-            format!("{} ({})", ms(folded), all.join(", ")),
+            format!("{} ({}), on a core {}", ms(folded), all.join(", "), ms(core)),
         );
         figure(&format!("revocation of {what}, durable"), ms(durable));
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::State;
 use crate::eventlog::Event;
-use crate::eventlog::rows::{EventRow, Place, Table};
+use crate::eventlog::rows::{EventRow, Place};
 use crate::id::{EventId, PeerId};
 
 /// Strand of a forked feed to the highest number on it that an event has in its past, itself included.
@@ -144,7 +144,7 @@ impl State {
             let seen = self.seen_by(&event);
             self.witness(place, &seen);
             row.sight = self.sight_of(place, seen);
-            self.rows.put(Table::Events, id.0.to_vec(), super::stored::encode(&row));
+            self.rows.put_event(id, row);
         }
     }
 }

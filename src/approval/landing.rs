@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::stored::{decode, encode};
 use super::{RULES, State};
 use crate::eventlog::rows::{Place, Table};
-use crate::eventlog::{Genesis, Land, LandingContent, Payload};
+use crate::eventlog::{Event, Genesis, LandingContent, Payload};
 use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Lid, ObjectId};
 
@@ -151,7 +151,7 @@ impl State {
     }
 
     fn landing_row(&self, lid: &Lid) -> Option<LandingRow> {
-        decode(&self.rows.get(Table::Landings, &lid.0)?)
+        self.rows.get(Table::Landings, &lid.0, decode)
     }
 
     fn put_landing(&mut self, lid: &Lid, row: &LandingRow) {
@@ -159,20 +159,16 @@ impl State {
     }
 
     /// What an event that carries a landing says of it.
-    fn carried(&self, place: Place, branch: u8) -> Option<(EventId, LandingContent, Option<Land>)> {
-        let event = self.event_at(place)?;
+    fn content_of(event: &Event, branch: u8) -> Option<LandingContent> {
         match event.payload() {
-            Payload::Land(land) => Some((event.id(), land.content(), Some(land.clone()))),
-            Payload::Genesis(genesis) => {
-                let name = &genesis.tips.get(branch as usize)?.0;
-                Some((event.id(), genesis.landing(name)?, None))
-            }
+            Payload::Land(land) => Some(land.content()),
+            Payload::Genesis(genesis) => genesis.landing(&genesis.tips.get(branch as usize)?.0),
             _ => None,
         }
     }
 
     fn content(&self, row: &LandingRow) -> Option<LandingContent> {
-        self.carried(row.carriers.first()?.place, row.branch).map(|(_, content, _)| content)
+        Self::content_of(&*self.event_at(row.carriers.first()?.place)?, row.branch)
     }
 
     /// A landing.
@@ -187,10 +183,13 @@ impl State {
         };
         let entered = row.carriers.iter().filter(|carrier| carrier.entered).filter_map(time).min();
         let (hlc, id, place) = entered.or_else(|| row.carriers.iter().filter_map(time).min())?;
-        let (_, content, land) = self.carried(place, row.branch)?;
-        let first = if land.is_some() { (hlc, id) } else { (Hlc::default(), id) };
-        let (revision, approvals) = land.map_or((None, Vec::new()), |land| (land.revision, land.approvals));
-        Some(Landing { content, first, revision, approvals, sound: row.sound })
+        let event = self.event_at(place)?;
+        let content = Self::content_of(&event, row.branch)?;
+        let (hlc, revision, approvals) = match event.payload() {
+            Payload::Land(land) => (hlc, land.revision, land.approvals.clone()),
+            _ => (Hlc::default(), None, Vec::new()),
+        };
+        Some(Landing { content, first: (hlc, id), revision, approvals, sound: row.sound })
     }
 
     /// An event that carries a landing, for `refs`.
@@ -211,7 +210,7 @@ impl State {
         let number = self.canonical_number(name)?;
         let heads = self.heads.get(number as usize)?;
         let heads = heads.iter().filter_map(|lid| Some((*lid, self.landing(lid)?))).collect();
-        let (mut unknown, mut needs_upgrade) = (false, false);
+        let (mut unknown, mut needs_upgrade) = (false, self.needs_rules().is_some());
         self.each_unsettled(|_, row, content| {
             if row.branch == number {
                 unknown = true;

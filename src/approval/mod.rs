@@ -13,11 +13,13 @@ mod check;
 mod digest;
 mod earlier;
 mod forks;
+mod hearing;
 mod landing;
 mod logged;
 mod pen;
 mod people;
 mod proposal;
+mod rations;
 mod reckon;
 mod said;
 mod stored;
@@ -37,13 +39,14 @@ pub use proposal::{Approval, Proposal, ProposalState, Rejection, Revision};
 pub use stored::Unfit;
 pub use tags::CanonicalTag;
 
-use crate::eventlog::rows::{EventRow, Layer, Place, Rows, Table};
+use crate::eventlog::rows::{EventRow, Layer, Place, Rows};
 use crate::eventlog::{Event, Genesis, Kind, Payload};
 use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Lid, MemberId, ObjectId, PeerId, ProjectId};
 use authority::{Authority, Deed, Need, Past, Strand};
 
-/// The rules of fold, merge and objects that this version knows.
+/// The rules of fold, merge and objects that this version knows. A version that knows more folds every log again when it opens
+/// it, as at a change of its tables: what was not decided then is now.
 pub const RULES: u16 = 1;
 
 /// What became of the state with one event: values, for the node to act on.
@@ -118,6 +121,11 @@ pub enum Change {
         /// Names, with the commits that they stand for.
         tags: Vec<(BranchName, ObjectId)>,
     },
+    /// A grant or a policy that waited for votes counts now.
+    Seconded {
+        /// Which event.
+        on: EventId,
+    },
     /// Two events of one number are known in a feed.
     Forked {
         /// Which feed.
@@ -160,6 +168,7 @@ pub struct State {
     /// Open proposals with a commit whose approvals fulfil the policy.
     ready: BTreeSet<u32>,
     proposals: u32,
+    recent: said::Recent,
     /// Is any strand cut off?
     any_cut: bool,
     sights: forks::Sights,
@@ -192,6 +201,19 @@ impl State {
         Ok(checked.map(|checked| self.apply(&Arc::new(event), checked)))
     }
 
+    /// As [`State::take`], of an event that a log holds already, where events may have come in another order: the bound of
+    /// what is kept as evidence was seen to then.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing is changed.
+    pub fn take_again(&mut self, event: &Arc<Event>) -> Result<Option<Vec<Change>>, Rejected> {
+        if self.holds(&event.id()) {
+            return Ok(None);
+        }
+        let checked = check::check_held(self, event)?;
+        Ok(Some(self.apply(event, checked)))
+    }
+
     /// Takes in an event that [`State::check`] found new just before, and says what changed.
     pub fn apply(&mut self, event: &Arc<Event>, checked: Checked) -> Vec<Change> {
         let (id, body) = (event.id(), event.body());
@@ -214,7 +236,7 @@ impl State {
         }
         self.advance(event, &row);
         // What it says is read back by its id and place.
-        self.rows.put(Table::Events, id.0.to_vec(), stored::encode(&row));
+        self.rows.put_event(id, row);
         self.rows.add(place, event.clone());
         match event.payload() {
             Payload::Genesis(genesis) => {
@@ -231,10 +253,17 @@ impl State {
                 changes.push(Change::Void { event: id, why });
             }
         }
-        self.rows.put(Table::Events, id.0.to_vec(), stored::encode(&row));
+        self.rows.put_event(id, row);
         let began = self.authority.strands.get(place.strand).from == place.seq;
         if governs || forked || more {
+            // By what held before; this vote is not weighed yet.
+            let on = match event.payload() {
+                Payload::Vote(vote) if self.void(&vote.on) == Some(Void::Votes) => Some(vote.on),
+                _ => None,
+            };
+            let on = on.filter(|on| self.row(on).is_some_and(|row| row.kind != Kind::REVOKE.0));
             self.reckon(forked.then_some(body.author), more, &mut changes);
+            changes.extend(on.filter(|on| self.is_counting(on)).map(|on| Change::Seconded { on }));
             if let Some(why) = self.void_row(&id, &row).filter(|_| governs) {
                 changes.push(Change::Void { event: id, why });
             }
@@ -322,7 +351,16 @@ impl State {
 
     /// Does an ordinary event count now?
     fn counts(&self, row: &EventRow) -> bool {
-        row.flags & flags::ADMISSIBLE != 0 && self.authority.judge().live(&self.authority, &self.deed(row))
+        row.flags & flags::ADMISSIBLE != 0 && self.is_live(self.authority.judge(), row)
+    }
+
+    /// Does an ordinary event count for a judge, whatever its author knew?
+    fn is_live(&self, judge: &authority::Judge, row: &EventRow) -> bool {
+        // By its own past it was allowed under the revocations there, and with fewer of them more is live.
+        if row.flags & flags::ADMISSIBLE != 0 && judge.is_calm() {
+            return judge.knows(&self.authority, row.place);
+        }
+        judge.live(&self.authority, &self.deed(row))
     }
 
     fn row(&self, id: &EventId) -> Option<EventRow> {
@@ -376,12 +414,20 @@ impl State {
 
     /// Is this event held?
     pub fn holds(&self, id: &EventId) -> bool {
-        self.rows.has(Table::Events, &id.0)
+        self.row(id).is_some()
     }
 
     /// What landings and governance need now.
     pub fn demands(&self) -> Demands {
         self.authority.now().demands
+    }
+
+    /// The rules that a version must know to go on here, where they are later than those that this one knows: what they
+    /// govern is not decided here.
+    pub fn needs_rules(&self) -> Option<u16> {
+        let now = self.authority.now();
+        let raised = Some(now.demands.rules).filter(|rules| *rules > RULES);
+        [now.frozen, now.landings_frozen, raised].into_iter().flatten().max()
     }
 
     /// Does this event count now?
@@ -391,7 +437,7 @@ impl State {
 
     /// May the author of this event do this, by what they knew and by what holds now?
     #[cfg(test)]
-    fn is_live(&self, id: &EventId) -> bool {
+    fn is_allowed(&self, id: &EventId) -> bool {
         match (self.authority.number(id), self.row(id)) {
             (Some(gov), _) => self.authority.is_live(gov),
             (None, Some(row)) => self.counts(&row),
@@ -408,6 +454,14 @@ impl State {
         let authority = &self.authority;
         if let Some(gov) = authority.number(id) {
             return authority.void(gov);
+        }
+        let view = authority.view(Past(row.past));
+        if let Some(rules) = view.frozen {
+            return Some(Void::Newer(rules));
+        }
+        if Kind(row.kind).is_newer() {
+            let rules = view.demands.rules;
+            return Some(if rules > RULES { Void::Newer(rules) } else { Void::Kind });
         }
         if let Some(why) = why_of(row.flags) {
             return Some(why);
@@ -438,7 +492,7 @@ fn why_bits(why: Void) -> u8 {
         Void::Heads => 3,
         Void::Policy => 4,
         // These are worked out anew whenever they are asked for.
-        Void::Role | Void::Revoked(_) | Void::Forked | Void::Rests | Void::Votes => 0,
+        Void::Role | Void::Revoked(_) | Void::Forked | Void::Rests | Void::Votes | Void::Newer(_) | Void::Kind => 0,
     };
     number << flags::WHY
 }

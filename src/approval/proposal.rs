@@ -95,10 +95,33 @@ pub struct Proposal {
     pub state: ProposalState,
 }
 
+impl ProposalState {
+    /// May something still become of it?
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Rejected)
+    }
+}
+
 impl Proposal {
     /// May something still become of it?
     pub fn is_open(&self) -> bool {
-        matches!(self.state, ProposalState::Open | ProposalState::Rejected)
+        self.state.is_open()
+    }
+}
+
+/// What counts of what was said of a proposal: its last revision, and approvals and rejections since.
+pub(super) struct Told {
+    said: Said,
+    event: Arc<Event>,
+    revisions: usize,
+    /// Newest first.
+    spoken: Vec<(Said, Arc<Event>)>,
+}
+
+impl Told {
+    /// Was its last revision approved by anybody?
+    pub(super) fn is_approved(&self) -> bool {
+        self.spoken.iter().any(|(said, _)| said.tag == Tag::Approve)
     }
 }
 
@@ -122,33 +145,80 @@ impl State {
 
     /// A proposal as it stands; `None` where no revision of it counts.
     pub(super) fn describe_proposal(&self, number: u32, row: &ProposalRow) -> Option<Proposal> {
-        let mut last: Option<(Said, Arc<Event>)> = None;
-        let (mut spoken, mut revisions): (Vec<(Said, Arc<Event>)>, usize) = (Vec::new(), 0);
+        self.describe_told(number, row, &self.told(number, self.last_revision(number)?))
+    }
+
+    /// The last revision of a proposal that counts, and how many there are.
+    pub(super) fn last_revision(&self, number: u32) -> Option<(Said, Arc<Event>, usize)> {
+        let (mut last, mut revisions): (Option<(Said, Arc<Event>)>, usize) = (None, 0);
         self.each_said(number, |said| {
-            // Of two revisions of one time the one with the larger id is the later.
-            if last.as_ref().is_some_and(|(last, _)| last.hlc > said.hlc) {
-                revisions += usize::from(said.tag == Tag::Propose);
+            if said.tag != Tag::Propose {
                 return true;
             }
-            let Some(event) = self.event_at(said.place) else { return true };
-            if said.tag == Tag::Propose {
-                revisions += 1;
-                if last.as_ref().is_none_or(|(_, last)| last.id() < event.id()) {
-                    last = Some((*said, event));
-                }
-            } else {
-                spoken.push((*said, event));
+            revisions += 1;
+            // Of two revisions of one time the one with the larger id is the later.
+            if last.as_ref().is_none_or(|(last, _)| last.hlc == said.hlc)
+                && let Some(event) = self.event_at(said.place)
+                && last.as_ref().is_none_or(|(_, last)| last.id() < event.id())
+            {
+                last = Some((*said, event));
             }
             true
         });
-        let (said, event) = last?;
-        let last = self.revision_at(said.place, row.id)?;
+        last.map(|(said, event)| (said, event, revisions))
+    }
+
+    /// Has this revision landed?
+    pub(super) fn is_landed(&self, revision: &Event) -> bool {
+        matches!(revision.payload(), Payload::Propose(last) if self.has_landed(&last.target, &last.tip))
+    }
+
+    /// What was said of a proposal since its last revision.
+    pub(super) fn told(&self, number: u32, last: (Said, Arc<Event>, usize)) -> Told {
+        let (last, event, revisions) = last;
+        let (id, mut spoken) = (event.id(), Vec::new());
+        self.each_said(number, |said| {
+            if said.hlc < last.hlc {
+                return false;
+            }
+            let event = if said.tag == Tag::Propose { None } else { self.event_at(said.place) };
+            spoken.extend(event.map(|event| (*said, event)));
+            true
+        });
+        spoken.retain(|(_, event)| match event.payload() {
+            Payload::Approve(said) => said.revision == id,
+            Payload::Reject(said) => said.revision == id,
+            _ => false,
+        });
+        Told { said: last, event, revisions, spoken }
+    }
+
+    /// Where a proposal stands.
+    pub(super) fn stands(&self, number: u32, told: &Told) -> ProposalState {
+        let latest = |tag| {
+            let of_tag = told.spoken.iter().filter(|(said, _)| said.tag == tag);
+            of_tag.map(|(said, event)| (said.hlc, event.id())).max()
+        };
+        if self.is_landed(&told.event) {
+            ProposalState::Landed
+        } else if self.is_withdrawn(number) {
+            ProposalState::Withdrawn
+        } else if latest(Tag::Reject) > latest(Tag::Approve) {
+            ProposalState::Rejected
+        } else {
+            ProposalState::Open
+        }
+    }
+
+    /// A proposal of which that was said.
+    pub(super) fn describe_told(&self, number: u32, row: &ProposalRow, told: &Told) -> Option<Proposal> {
+        let last = self.revision_at(told.said.place, row.id)?;
         let (mut approvals, mut rejections) = (Vec::new(), Vec::new());
-        for (said, spoken) in spoken.iter().rev() {
+        for (said, spoken) in told.spoken.iter().rev() {
             let (id, hlc) = (spoken.id(), spoken.body().hlc);
             let member = self.authority.strands.get(said.place.strand).member;
             match spoken.payload() {
-                Payload::Approve(said) if said.revision == event.id() => approvals.push(Approval {
+                Payload::Approve(said) => approvals.push(Approval {
                     id,
                     member,
                     revision: said.revision,
@@ -157,7 +227,7 @@ impl State {
                     hlc,
                     message: said.message.clone(),
                 }),
-                Payload::Reject(said) if said.revision == event.id() => {
+                Payload::Reject(said) => {
                     rejections.push(Rejection { id, member, hlc, reason: said.reason.clone() });
                 }
                 _ => {}
@@ -165,18 +235,38 @@ impl State {
         }
         approvals.sort_by_key(|approval| (approval.hlc, approval.id));
         rejections.sort_by_key(|rejection| (rejection.hlc, rejection.id));
-        let said_no = rejections.last().map(|rejection| (rejection.hlc, rejection.id));
-        let said_yes = approvals.last().map(|approval| (approval.hlc, approval.id));
-        let state = if self.has_landed(&last.target, &last.tip) {
-            ProposalState::Landed
-        } else if self.is_withdrawn(number) {
-            ProposalState::Withdrawn
-        } else if said_no > said_yes {
-            ProposalState::Rejected
-        } else {
-            ProposalState::Open
-        };
-        Some(Proposal { id: row.id, last, revisions, approvals, rejections, state })
+        let state = self.stands(number, told);
+        Some(Proposal { id: row.id, last, revisions: told.revisions, approvals, rejections, state })
+    }
+
+    /// What the member of this clone last said of a proposal, if that is an approval, by this clone, of an earlier revision than
+    /// its last, and of that revision's tip.
+    pub fn approved_before(&self, proposal: &Proposal, feed: &PeerId) -> Option<Approval> {
+        let number = self.row(&proposal.id).map(|row| row.about).filter(|number| *number > 0)?;
+        let strand = |said: &Said| self.authority.strands.get(said.place.strand);
+        let me = self.member_of_feed(feed)?;
+        let mut last = None;
+        self.each_said(number, |said| {
+            if said.tag == Tag::Propose || strand(said).member != me {
+                return true;
+            }
+            last = Some(*said);
+            false
+        });
+        let said = last.filter(|said| said.tag == Tag::Approve && strand(said).feed == *feed)?;
+        let event = self.event_at(said.place)?;
+        let Payload::Approve(approve) = event.payload() else { return None };
+        let revision = self.revision(&approve.revision)?;
+        let earlier = revision.id != proposal.last.id && revision.tip == approve.commit;
+        earlier.then(|| Approval {
+            id: event.id(),
+            member: me,
+            revision: approve.revision,
+            commit: approve.commit,
+            onto: approve.onto.clone(),
+            hlc: event.body().hlc,
+            message: approve.message.clone(),
+        })
     }
 
     /// All proposals that count, oldest first as they came here.

@@ -1,12 +1,15 @@
 //! What was said of each proposal, as rows: revisions, approvals, rejections, withdrawals.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::proposal::Told;
 use super::stored::{decode, encode};
-use super::{State, Void};
-use crate::eventlog::rows::{EventRow, Place, Table};
+use super::{ProposalState, State, Void};
+use crate::eventlog::rows::{EventRow, Kept, Place, Table};
 use crate::eventlog::{Kind, Propose};
 use crate::id::{BranchName, EventId, MemberId, ObjectId};
 
@@ -51,9 +54,51 @@ pub(super) struct Said {
     flags: u8,
 }
 
+impl Said {
+    /// The order of the rows.
+    fn order(&self) -> (bool, u64, u32) {
+        (self.tag != Tag::Withdraw, self.hlc, self.place.strand)
+    }
+}
+
+/// What was said of the proposals that were spoken of last, in the order of the rows: most is said of recent ones.
+#[derive(Debug, Clone)]
+pub(super) struct Recent(Arc<Kept<u32, Vec<Said>>>);
+
+/// Half of the proposals that are kept.
+const RECENT: usize = 512;
+/// A proposal of which more was said is not kept, so that memory has a bound.
+const SAID_OF_RECENT: usize = 64;
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Arc::new(Kept::of(RECENT)))
+    }
+}
+
+impl Recent {
+    fn put(&mut self, number: u32, said: Vec<Said>) {
+        if said.len() <= SAID_OF_RECENT {
+            Arc::make_mut(&mut self.0).put(number, said);
+        }
+    }
+
+    fn add(&mut self, number: u32, said: Said) {
+        if self.0.look(&number).is_none() {
+            return;
+        }
+        let mut all = Arc::make_mut(&mut self.0).take(&number).unwrap_or_default();
+        match all.binary_search_by_key(&said.order(), Said::order) {
+            Ok(at) => all[at] = said,
+            Err(at) => all.insert(at, said),
+        }
+        self.put(number, all);
+    }
+}
+
 impl State {
     pub(super) fn proposal_row(&self, number: u32) -> Option<ProposalRow> {
-        decode(&self.rows.get(Table::Proposals, &number.to_be_bytes())?)
+        self.rows.get(Table::Proposals, &number.to_be_bytes(), decode)
     }
 
     /// A branch is offered, or a new revision of one.
@@ -74,6 +119,7 @@ impl State {
                 self.proposals += 1;
                 let begun = ProposalRow { id, member, branch: said.branch.clone(), hlc: row.hlc, open: false };
                 self.rows.put(Table::Proposals, self.proposals.to_be_bytes().to_vec(), encode(&begun));
+                self.recent.put(self.proposals, Vec::new());
                 (self.proposals, id)
             }
         };
@@ -104,6 +150,8 @@ impl State {
     }
 
     fn put_said(&mut self, tag: Tag, row: &EventRow) {
+        let EventRow { place, hlc, past, flags, .. } = *row;
+        self.recent.add(row.about, Said { tag, place, hlc, past, flags });
         let value = encode(&(tag, row.place.seq, row.past, row.flags));
         self.rows.put(Table::Said, said_key(row.about, tag, row.hlc, row.place.strand), value);
     }
@@ -129,27 +177,30 @@ impl State {
         self.counts(&row)
     }
 
-    /// What counts of what was said of a proposal, newest first, until `each` gives `false`. Withdrawals stand apart.
-    pub(super) fn each_said(&self, number: u32, mut each: impl FnMut(&Said) -> bool) {
-        let mut prefix = number.to_be_bytes().to_vec();
-        // All but withdrawals.
-        prefix.push(1);
-        self.rows.scan_prefix_back(Table::Said, &prefix, |key, value| match Self::read_said(key, value) {
-            Some(said) if self.said_counts(&said) => each(&said),
-            _ => true,
+    /// All that was said of a proposal, whether it counts or not, in the order of the rows.
+    fn all_said(&self, number: u32) -> Cow<'_, [Said]> {
+        if let Some(known) = self.recent.0.look(&number) {
+            return Cow::Borrowed(known);
+        }
+        let mut all = Vec::new();
+        self.rows.scan_prefix(Table::Said, &number.to_be_bytes(), |key, value| {
+            all.extend(Self::read_said(key, value));
+            true
         });
+        Cow::Owned(all)
+    }
+
+    /// What counts of what was said of a proposal, newest first, until `each` gives `false`. Withdrawals stand apart.
+    pub(super) fn each_said(&self, number: u32, each: impl FnMut(&Said) -> bool) {
+        let all = self.all_said(number);
+        let spoken = all.iter().rev().filter(|said| said.tag != Tag::Withdraw);
+        let _ = spoken.filter(|said| self.said_counts(said)).all(each);
     }
 
     /// Was it taken back?
     pub(super) fn is_withdrawn(&self, number: u32) -> bool {
-        let mut prefix = number.to_be_bytes().to_vec();
-        prefix.push(0);
-        let mut found = false;
-        self.rows.scan_prefix(Table::Said, &prefix, |key, value| {
-            found = Self::read_said(key, value).is_some_and(|said| self.said_counts(&said));
-            !found
-        });
-        found
+        let all = self.all_said(number);
+        all.iter().filter(|said| said.tag == Tag::Withdraw).any(|said| self.said_counts(said))
     }
 
     /// Proposals that have, or had, this commit as a revision's tip.
@@ -190,11 +241,22 @@ impl State {
     /// Looks whether a proposal is open, and whether a commit of it may land.
     pub(super) fn weigh(&mut self, number: u32) {
         let Some(mut row) = self.proposal_row(number) else { return };
-        let proposal = self.describe_proposal(number, &row);
-        let open = proposal.as_ref().is_some_and(super::Proposal::is_open);
-        let ready = proposal.is_some_and(|proposal| {
-            proposal.state == super::ProposalState::Open && !self.approved(&proposal).is_empty()
-        });
+        if self.recent.0.look(&number).is_none() {
+            let all = self.all_said(number).into_owned();
+            self.recent.put(number, all);
+        }
+        // Most are landed, and stay so whatever was said of them.
+        let last = self.last_revision(number).filter(|(_, last, _)| !self.is_landed(last));
+        let told = last.map(|last| self.told(number, last));
+        let stands = told.as_ref().map(|told| self.stands(number, told));
+        let open = stands.is_some_and(ProposalState::is_open);
+        let is_approved = |told: &Told| {
+            told.is_approved() && {
+                let proposal = self.describe_told(number, &row, told);
+                proposal.is_some_and(|proposal| !self.approved(&proposal).is_empty())
+            }
+        };
+        let ready = stands == Some(ProposalState::Open) && told.as_ref().is_some_and(is_approved);
         if ready {
             self.ready.insert(number);
         } else {

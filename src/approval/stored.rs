@@ -40,7 +40,7 @@ const SMALL: &[u8] = b"state";
 /// Why rows are no state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the rows of the state do not fit together ({0})")]
-pub struct Unfit(&'static str);
+pub struct Unfit(pub(super) &'static str);
 
 impl State {
     /// The state that `base` holds; an empty one where it holds nothing.
@@ -61,13 +61,15 @@ impl State {
             heads: Vec::new(),
             ready: BTreeSet::new(),
             proposals: 0,
+            recent: super::said::Recent::default(),
             any_cut: false,
             sights: super::forks::Sights::default(),
             held: Arc::default(),
             handles: Arc::default(),
         };
-        let Some(small) = state.rows.get(Table::Single, SMALL) else { return Ok(state) };
-        let small: Small = decode(&small).ok_or(Unfit("the small row"))?;
+        let small = state.rows.get(Table::Single, SMALL, |bytes| Some(decode::<Small>(bytes)));
+        let Some(small) = small else { return Ok(state) };
+        let small = small.ok_or(Unfit("the small row"))?;
         state.open_strands()?;
         state.authority.witnessed = small.witnessed.into_iter().collect();
         state.sights = super::forks::Sights::open(small.sights);

@@ -38,7 +38,7 @@ enum Entry {
     /// With what is left out.
     Short(Short),
     /// The event's own bytes: of one that is not what was known of it.
-    Whole(Vec<u8>),
+    Whole(#[serde(with = "codec::whole")] Vec<u8>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,6 +54,7 @@ struct Short {
     /// Where in the payload which of `refs` stands.
     named: Vec<(u16, u8)>,
     /// The payload without those.
+    #[serde(with = "codec::whole")]
     payload: Vec<u8>,
 }
 
@@ -104,20 +105,23 @@ impl Entry {
 /// Takes ids that stand in `refs` out of a payload.
 fn without(payload: &[u8], refs: &[EventId]) -> (Vec<(u16, u8)>, Vec<u8>) {
     let (mut named, mut rest) = (Vec::new(), Vec::with_capacity(payload.len()));
-    let mut at = 0;
-    while at < payload.len() {
-        let here = payload.get(at..at + ID).and_then(|window| refs.iter().position(|id| id.0 == window));
+    // `rest` has what lies before `from`.
+    let (mut at, mut from) = (0, 0);
+    while at + ID <= payload.len() {
+        let window = &payload[at..at + ID];
+        // Most bytes begin no id, which the first of them tells.
+        let here = refs.iter().position(|id| id.0[0] == window[0] && id.0 == window);
         match here.and_then(|index| Some((u16::try_from(at).ok()?, u8::try_from(index).ok()?))) {
             Some(place) => {
                 named.push(place);
+                rest.extend_from_slice(&payload[from..at]);
                 at += ID;
+                from = at;
             }
-            None => {
-                rest.push(payload[at]);
-                at += 1;
-            }
+            None => at += 1,
         }
     }
+    rest.extend_from_slice(&payload[from..]);
     (named, rest)
 }
 
@@ -190,7 +194,8 @@ impl Block {
         if self.len > 0 && entry.len() + 2 > room {
             return false;
         }
-        self.bytes.extend_from_slice(&codec::encode(&entry));
+        self.bytes.extend_from_slice(&codec::encode(&entry.len()));
+        self.bytes.extend_from_slice(&entry);
         self.bytes[8..HEAD].copy_from_slice(&event.id().0[..8]);
         self.len += 1;
         true

@@ -62,7 +62,13 @@ struct Wire {
     body: Body,
     by_feed: Signature,
     by_identity: Option<Signature>,
+    #[serde(with = "codec::whole")]
     payload: Vec<u8>,
+}
+
+/// Bytes of the encoding of a number: seven bits in each.
+fn varint_len(number: u32) -> usize {
+    (u32::BITS - number.leading_zeros()).max(1).div_ceil(7) as usize
 }
 
 /// Why bytes are no event. A peer that sends such is at fault; the session ends.
@@ -104,7 +110,7 @@ impl Event {
     /// [`Malformed`]: it is never stored.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let event = Self::decode_stored(bytes)?;
-        keys::verify(&event.body.author.0, &event.id.0, &event.by_feed)?;
+        event.verify_feed()?;
         Ok(event)
     }
 
@@ -147,11 +153,13 @@ impl Event {
         bytes: Vec<u8>,
     ) -> Result<Self, Malformed> {
         let payload = Payload::decode(body.kind, payload).map_err(|_| Malformed::Payload)?;
-        if body.kind.name().is_some() && body.kind.uses_rights() != by_identity.is_some() {
+        let is_told = body.kind.name().is_some() || body.kind.uses_rights();
+        if is_told && body.kind.uses_rights() != by_identity.is_some() {
             return Err(Malformed::Signature(BadSignature));
         }
         // The body comes first, so it need not be encoded again for its id.
-        let after = codec::encode(&(by_feed, by_identity, body.payload_len)).len() + body.payload_len as usize;
+        let signatures = 64 + 1 + if by_identity.is_some() { 64 } else { 0 };
+        let after = signatures + varint_len(body.payload_len) + body.payload_len as usize;
         let id = EventId(Context::Event.hash_whole(&bytes[..bytes.len() - after]));
         Ok(Self { id, body, payload, by_feed, by_identity, bytes })
     }
@@ -164,6 +172,14 @@ impl Event {
     /// Its payload's bytes, which come last.
     pub(super) fn payload_bytes(&self) -> &[u8] {
         &self.bytes[self.bytes.len() - self.body.payload_len as usize..]
+    }
+
+    /// Checks the signature of the feed, as [`Event::decode`] did.
+    ///
+    /// # Errors
+    /// [`BadSignature`] where it is by another key.
+    pub fn verify_feed(&self) -> Result<(), BadSignature> {
+        keys::verify(&self.body.author.0, &self.id.0, &self.by_feed)
     }
 
     /// Checks the second signature, if its kind carries one, by the identity that owns the feed.
@@ -228,7 +244,7 @@ impl Draft {
     /// # Errors
     /// [`Malformed`] where it would break a bound (an over-long text, too many links), so that nobody ever
     /// writes what others refuse.
-    pub fn sign(self, feed: &FeedKey, identity: &IdentityKey) -> Result<Event, Malformed> {
+    pub fn sign<'k>(self, feed: &FeedKey, identity: impl Into<Option<&'k IdentityKey>>) -> Result<Event, Malformed> {
         let (kind, payload) = self.payload.encode();
         let sorted = |mut ids: Vec<EventId>| {
             ids.sort_unstable();
@@ -252,7 +268,7 @@ impl Draft {
             payload_hash: *blake3::hash(&payload).as_bytes(),
         };
         let id = body.id();
-        let by_identity = kind.uses_rights().then(|| identity.0.sign(&id.0));
+        let by_identity = identity.into().filter(|_| kind.uses_rights()).map(|identity| identity.0.sign(&id.0));
         let by_feed = feed.0.sign(&id.0);
         let bytes = codec::encode(&Wire { body, by_feed, by_identity, payload });
         Event::decode_stored(&bytes)

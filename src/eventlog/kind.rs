@@ -57,14 +57,43 @@ impl Kind {
         self.0 & 1 == 1
     }
 
-    /// Does an event of this kind use rights, and so carry a second signature by the identity key?
-    pub fn uses_rights(self) -> bool {
-        self.governs() || matches!(self, Self::INVITE | Self::APPROVE | Self::TAG)
+    /// Is it of a later version, and does something follow from it that this one cannot work out?
+    pub fn is_newer(self) -> bool {
+        self.is_critical() && self.name().is_none()
     }
 
-    /// Is it one of the events from which authority follows?
+    /// Does an event of this kind use rights, and so carry a second signature by the identity key? Of later kinds all do from
+    /// which rights follow.
+    pub fn uses_rights(self) -> bool {
+        let known = matches!(
+            self,
+            Self::GENESIS
+                | Self::GRANT
+                | Self::REVOKE
+                | Self::VOTE
+                | Self::POLICY
+                | Self::LINK
+                | Self::INVITE
+                | Self::APPROVE
+                | Self::TAG
+        );
+        known || (self.is_newer() && self.area() == Area::Rights)
+    }
+
+    /// Is it one of the events from which authority follows? Of later kinds also those on which landings depend: who has such
+    /// an event in their past must be known, and that is kept of governance events.
     pub fn governs(self) -> bool {
-        matches!(self, Self::GENESIS | Self::GRANT | Self::REVOKE | Self::VOTE | Self::POLICY | Self::LINK)
+        let known = matches!(self, Self::GENESIS | Self::GRANT | Self::REVOKE | Self::VOTE | Self::POLICY | Self::LINK);
+        known || (self.is_newer() && self.area() != Area::Other)
+    }
+
+    /// What an event of this kind is about.
+    pub fn area(self) -> Area {
+        match self.0 >> 1 & 3 {
+            1 => Area::Rights,
+            2 => Area::Landings,
+            _ => Area::Other,
+        }
     }
 
     /// Its name in `log`; `None` where this version does not know it.
@@ -111,6 +140,17 @@ impl Kind {
         .into_iter()
         .find(|kind| kind.name() == Some(name))
     }
+}
+
+/// What a kind governs, told by its number so that also versions which do not know the kind can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    /// Nothing that others are decided by.
+    Other,
+    /// Who may do what.
+    Rights,
+    /// What canonical branches are.
+    Landings,
 }
 
 /// What a member may do, from most to least.

@@ -4,15 +4,17 @@
 //! one append. All numbers in keys are big-endian, so that the order of bytes is that of the numbers.
 
 mod memory;
+mod merge;
 mod recent;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-pub use memory::Memory;
+pub use memory::{Differs, Memory};
+pub(crate) use recent::Kept;
 use recent::Recent;
 
 use super::Event;
@@ -50,7 +52,7 @@ pub enum Table {
     Landed,
     /// Feed's strand (u32), other strand (u32) → highest seq (u64) of the first that an event of the second names.
     Named,
-    /// One row each, by name.
+    /// One row each, by name: `state`, and `ration` with a member and a day (u32).
     Single,
     /// A tag's name, 0, hlc (u64) and id of the event that tagged it → its place and past, the object, the commit.
     Tags,
@@ -114,6 +116,9 @@ type Changed = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 pub struct Layer {
     /// By table, so that a key is looked up as it is.
     rows: [Changed; Table::ALL.len()],
+    /// Rows of events, which are asked for most: as they are, and encoded once they are written.
+    places: HashMap<EventId, EventRow>,
+    encoded: OnceLock<Changed>,
     events: HashMap<Place, Arc<Event>>,
     order: Vec<Place>,
 }
@@ -121,7 +126,8 @@ pub struct Layer {
 impl Layer {
     /// Rows to set (`Some`) or delete.
     pub fn rows(&self) -> impl Iterator<Item = (Table, &[u8], Option<&[u8]>)> {
-        let all = Table::ALL.iter().zip(&self.rows);
+        let of = |table: Table| if table == Table::Events { self.encoded() } else { self.of(table) };
+        let all = Table::ALL.iter().map(move |table| (table, of(*table)));
         all.flat_map(|(table, rows)| rows.iter().map(|(key, value)| (*table, key.as_slice(), value.as_deref())))
     }
 
@@ -132,7 +138,12 @@ impl Layer {
 
     /// Nothing to write?
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty() && self.rows.iter().all(BTreeMap::is_empty)
+        self.order.is_empty() && self.places.is_empty() && self.rows.iter().all(BTreeMap::is_empty)
+    }
+
+    fn encoded(&self) -> &Changed {
+        let encode = |(id, row): (&EventId, &EventRow)| (id.0.to_vec(), Some(crate::codec::encode(row)));
+        self.encoded.get_or_init(|| self.places.iter().map(encode).collect())
     }
 
     fn of(&self, table: Table) -> &Changed {
@@ -176,33 +187,35 @@ impl Rows {
         std::iter::once(&self.top).chain(self.under_way.iter().rev())
     }
 
-    /// One row.
-    pub fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
+    /// What `read` makes of one row; those of events are asked for by [`EventRow::of`].
+    pub fn get<T>(&self, table: Table, key: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         for layer in self.layers() {
             if let Some(found) = layer.get(table, key) {
-                return found.map(<[u8]>::to_vec);
+                return found.and_then(read);
             }
         }
-        self.base.get(table, key)
+        read(&self.base.get(table, key)?)
     }
 
     /// Is there such a row?
     pub fn has(&self, table: Table, key: &[u8]) -> bool {
-        self.get(table, key).is_some()
+        self.get(table, key, |_| Some(())).is_some()
     }
 
     fn place(&self, id: &EventId) -> Option<EventRow> {
-        let read = |bytes: &[u8]| postcard::from_bytes(bytes).ok();
-        for layer in self.layers() {
-            if let Some(found) = layer.get(Table::Events, &id.0) {
-                return found.and_then(read);
-            }
-        }
-        self.recent.places.get(id).or_else(|| read(&self.base.get(Table::Events, &id.0)?))
+        let layered = self.layers().find_map(|layer| layer.places.get(id).copied());
+        let kept = layered.or_else(|| self.recent.places.get(id));
+        kept.or_else(|| postcard::from_bytes(&self.base.get(Table::Events, &id.0)?).ok())
     }
 
-    /// Sets a row.
+    /// Sets the row of an event.
+    pub fn put_event(&mut self, id: EventId, row: EventRow) {
+        Arc::make_mut(&mut self.top).places.insert(id, row);
+    }
+
+    /// Sets a row, of another table than that of events.
     pub fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        debug_assert_ne!(table, Table::Events, "its rows are put as they are");
         Arc::make_mut(&mut self.top).rows[table as usize].insert(key, Some(value));
     }
 
@@ -252,71 +265,29 @@ impl Rows {
     }
 
     fn ascend(&self, table: Table, from: &[u8], to: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
-        let mut over = self.over(table, from, to).into_iter().peekable();
-        let mut go_on = true;
-        self.base.scan(table, from, &mut |key, value| {
-            while let Some((at, new)) = over.next_if(|(at, _)| *at < key) {
-                if let Some(new) = new {
-                    go_on = each(at, new);
-                    if !go_on {
-                        return false;
-                    }
-                }
-            }
-            go_on = match over.next_if(|(at, _)| *at == key) {
-                Some((at, Some(new))) => each(at, new),
-                Some((_, None)) => true,
-                None => each(key, value),
-            };
-            go_on
-        });
-        for (at, new) in over {
-            if !go_on {
-                return;
-            }
-            if let Some(new) = new {
-                go_on = each(at, new);
-            }
-        }
+        merge::ascend(&*self.base, table, from, self.over(table, from, to).into_iter(), &mut each);
     }
 
     fn descend(&self, table: Table, from: &[u8], to: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
-        let mut over = self.over(table, from, to).into_iter().rev().peekable();
-        let mut go_on = true;
-        self.base.scan_back(table, to, &mut |key, value| {
-            while let Some((at, new)) = over.next_if(|(at, _)| *at > key) {
-                if let Some(new) = new {
-                    go_on = each(at, new);
-                    if !go_on {
-                        return false;
-                    }
-                }
-            }
-            go_on = match over.next_if(|(at, _)| *at == key) {
-                Some((at, Some(new))) => each(at, new),
-                Some((_, None)) => true,
-                None => each(key, value),
-            };
-            go_on
-        });
-        for (at, new) in over {
-            if !go_on {
-                return;
-            }
-            if let Some(new) = new {
-                go_on = each(at, new);
-            }
-        }
+        merge::descend(&*self.base, table, to, self.over(table, from, to).into_iter().rev(), &mut each);
     }
 
     /// What layers changed of one table, from a key on and below another (to the end where that is empty); of two
     /// changes the later counts.
-    fn over(&self, table: Table, from: &[u8], to: &[u8]) -> BTreeMap<&[u8], Option<&[u8]>> {
+    fn over(&self, table: Table, from: &[u8], to: &[u8]) -> Vec<(&[u8], Option<&[u8]>)> {
         let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded(to) };
-        let mut over = BTreeMap::new();
-        for layer in self.under_way.iter().chain(std::iter::once(&self.top)) {
+        let mut over = Vec::new();
+        let mut layers = 0;
+        // The latest first, so that it is the first of equal keys after sorting.
+        for layer in self.layers() {
+            let before = over.len();
             let rows = layer.of(table).range::<[u8], _>((Bound::Included(from), end));
             over.extend(rows.map(|(key, value)| (key.as_slice(), value.as_deref())));
+            layers += usize::from(over.len() > before);
+        }
+        if layers > 1 {
+            over.sort_by_key(|(key, _)| *key);
+            over.dedup_by_key(|(key, _)| *key);
         }
         over
     }
@@ -336,12 +307,8 @@ impl Rows {
         if !self.under_way.is_empty() {
             let layer = self.under_way.remove(0);
             let recent = Arc::make_mut(&mut self.recent);
-            for (id, row) in layer.of(Table::Events) {
-                let Ok(id) = id.as_slice().try_into().map(EventId) else { continue };
-                match row.as_ref().and_then(|row| postcard::from_bytes(row).ok()) {
-                    Some(row) => recent.places.put(id, row),
-                    None => recent.places.forget(&id),
-                }
+            for (id, row) in &layer.places {
+                recent.places.put(*id, *row);
             }
             for (place, event) in layer.events() {
                 recent.events.put(place, event.clone());

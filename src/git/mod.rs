@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::id::ObjectId;
 
 mod history;
+mod housekeeping;
 mod lfs;
 mod merge;
 mod objects;
@@ -24,6 +25,7 @@ mod watch;
 mod worktree;
 
 pub use history::{CommitSummary, Distance, HistoryError, LineStats};
+pub use housekeeping::{Consolidated, HousekeepingError};
 pub use lfs::{LfsError, MediaOfTrees, MediaRefused, MediaStore};
 pub use merge::{Clash, Clashing, MergeError, Merged, RULES};
 pub use open::{OpenError, ReadFailed, global_config};
@@ -31,7 +33,7 @@ pub use pack::{PackError, PackStats};
 #[cfg(any(test, fuzzing))]
 pub(crate) use quarantine::fuzzing;
 pub use quarantine::{Adopted, Blame, PackLimits, PackProgress, PackRefused, Quarantined};
-pub use refs::{Branches, Head, RefError, Tracked};
+pub use refs::{Branches, Head, Reason, RefError, Tracked};
 pub use watch::{Watch, WatchError};
 pub use worktree::{LfsFilter, LocalMove, NotClean, Operation, WorktreeError};
 

@@ -42,12 +42,15 @@ struct Asked {
     reply: Answer,
 }
 
+/// All media that a command is about, and by commit those that are not here.
+type Found = (BTreeSet<Media>, Vec<(ObjectId, Vec<Media>)>);
+
 /// What was done beside the loop.
 pub(super) enum MediaWork {
     /// These commits refer to media that is not here.
     Looked { commits: BTreeMap<ObjectId, PeerId>, missing: Vec<(ObjectId, Vec<Media>)> },
-    /// The same for a command: all media that it is about, and those that are not here.
-    Asked { found: Result<(BTreeSet<Media>, Vec<(ObjectId, Vec<Media>)>), Refusal>, reply: Answer },
+    /// The same for a command.
+    Asked { found: Result<Found, Refusal>, reply: Answer },
     /// A request has ended.
     Fetched { fetch: MediaFetch, came: Came },
     /// A neighbour asks.

@@ -84,16 +84,19 @@ impl Core {
                 }
                 Change::Revoked { accepted, undone } => self.revoked(now, &accepted, &undone),
                 Change::Rewound { branch } => self.rewound(&branch),
-                Change::PolicySet => {
-                    let demands = self.state.demands();
-                    let (approvals, votes) = (demands.approvals, demands.votes);
-                    let text = format!("the policy: {approvals} approvals to land, {votes} votes to let in and remove");
-                    self.notice("policy", None, None, None, text);
-                }
+                // What waits for votes is told as such.
+                Change::PolicySet if self.state.is_counting(&event) => self.policy_set(),
+                Change::PolicySet => {}
                 Change::Tagged { by, tags } => self.tagged(&by, &tags),
+                Change::Seconded { on } => self.seconded(&on),
                 Change::Forked { feed } => self.forked(now, &feed),
                 Change::LogMoved => {}
                 Change::Void { why: Void::Votes, .. } if self.wants_votes(&event) => {}
+                Change::Void { why: Void::Newer(_), .. } => {
+                    if let Some(refusal) = self.needs_newer() {
+                        self.problem(&refusal);
+                    }
+                }
                 Change::Void { why, .. } => {
                     let text = format!("event {} does not count: {why}", event.short());
                     tracing::info!("{text}");
@@ -130,6 +133,27 @@ impl Core {
         }
     }
 
+    fn policy_set(&mut self) {
+        let demands = self.state.demands();
+        let (approvals, votes, rules) = (demands.approvals, demands.votes, demands.rules);
+        let by = if rules > 1 { format!(", by rules {rules}") } else { String::new() };
+        let text = format!("the policy: {approvals} approvals to land, {votes} votes to let in and remove{by}");
+        self.notice("policy", None, None, None, text);
+        if let Some(refusal) = self.needs_newer() {
+            self.problem(&refusal);
+        }
+    }
+
+    /// A grant or a policy came to count, as enough have voted for it.
+    fn seconded(&mut self, on: &EventId) {
+        let Some(event) = self.state.event(on) else { return };
+        match event.payload() {
+            Payload::Grant(grant) => self.granted(on, &grant.member, &event.body().author),
+            Payload::Policy(_) => self.policy_set(),
+            _ => {}
+        }
+    }
+
     /// Was a larger role taken just before? Then this was told with that.
     fn follows_removal(&self, grant: &EventId, member: &MemberId) -> bool {
         let before = self.state.event(grant).and_then(|event| event.body().prev);
@@ -155,6 +179,9 @@ impl Core {
         let who = self.state.handle(&revision.member);
         let title = super::settings::clip(&revision.title);
         let again = self.state.proposal(proposal).is_some_and(|proposal| proposal.revisions > 1);
+        if again {
+            self.carrying.look_at(*proposal);
+        }
         let what = if again { "offers a new revision of" } else { "offers" };
         let text = format!("{who} {what} {name} \"{title}\"");
         self.notice("proposal", Some(who), Some(name), Some(revision.tip), text);

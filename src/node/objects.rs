@@ -1,5 +1,6 @@
 //! Git objects: what is wanted, fetching it, serving it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::core::Core;
 use super::run::{self, Wake};
 use crate::api::{Progress, Refusal};
-use crate::approval::ProposalState;
+use crate::approval::{Proposal, ProposalState};
 use crate::eventlog::store::Note;
 use crate::git::{Adopted, PackRefused, Quarantined, Repository};
 use crate::hlc::Millis;
@@ -74,6 +75,7 @@ impl Core {
         let held = Arc::make_mut(&mut self.held);
         for commit in &fresh {
             held.insert(*commit);
+            self.landing.lost.remove(commit);
             self.fetches.done(commit);
         }
         self.note(
@@ -110,8 +112,9 @@ impl Core {
             wants.push((landing.content.tip, revision.map_or(self.me, |revision| revision.peer)));
         }
         for (tip, peer) in wants {
-            // What this very clone published is here, or nowhere.
-            if !self.held.contains(&tip) && (peer != self.me || !self.is_mine(&tip)) {
+            // What this very clone published is here, or nowhere; unless git pruned it after others had it.
+            let mine = peer == self.me && self.is_mine(&tip) && !self.landing.lost.contains(&tip);
+            if !self.held.contains(&tip) && !mine {
                 self.fetches.want(tip, peer);
             }
         }
@@ -132,7 +135,7 @@ impl Core {
     }
 
     /// Was this commit published by this very clone?
-    fn is_mine(&self, tip: &ObjectId) -> bool {
+    pub(super) fn is_mine(&self, tip: &ObjectId) -> bool {
         self.state.offered_by(tip, &self.me)
     }
 
@@ -143,7 +146,7 @@ impl Core {
                 continue;
             };
             tracing::debug!(from = %fetch.from.short(), tips = ?fetch.tips, "fetching objects");
-            let request = FetchRequest { want: fetch.tips.clone(), have: self.haves() };
+            let request = FetchRequest { want: fetch.tips.clone(), have: self.haves(&fetch.tips) };
             let job = FetchJob {
                 connection: session.connection.clone(),
                 repo: self.repo.clone(),
@@ -158,25 +161,39 @@ impl Core {
         }
     }
 
-    /// Commits from which others may leave off: what is canonical, and what is open.
-    fn haves(&self) -> Vec<ObjectId> {
+    /// Commits from which others may leave off, what is nearest to what is wanted first: what is canonical, what the
+    /// same branches had before, and what else is open. Each is named in every request, so they are few.
+    fn haves(&self, wants: &[ObjectId]) -> Vec<ObjectId> {
         let mut haves: Vec<ObjectId> = Vec::new();
         for (branch, first) in self.state.canonical() {
-            haves.extend(self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits()));
-            haves.extend(self.moves.tracking.get(branch).map(|(commit, _)| *commit));
-            haves.push(*first);
+            let heads = self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits());
+            let tracking = self.moves.tracking.get(branch).map(|(commit, _)| *commit);
+            let held = |commit: &ObjectId| self.held.contains(commit);
+            let before = haves.len();
+            haves.extend(heads.into_iter().filter(held));
+            haves.extend(tracking.filter(held));
+            if haves.len() == before {
+                haves.extend(Some(*first).filter(held));
+            }
         }
-        for proposal in self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open) {
-            haves.extend(self.state.revisions(&proposal.id).iter().rev().take(2).map(|revision| revision.tip));
+        let mut open: Vec<Proposal> = self.state.open_proposals().collect();
+        open.retain(|proposal| proposal.state == ProposalState::Open);
+        open.sort_by_key(|proposal| (!wants.contains(&proposal.last.tip), Reverse(proposal.last.hlc)));
+        for proposal in open {
+            let revisions = self.state.revisions(&proposal.id);
+            // Others leave out what these reach, so it must not be pruned.
+            let kept = |tip: &ObjectId| self.held.contains(tip) && self.landing.keeping.kept.contains(tip);
+            haves.extend(revisions.iter().rev().map(|revision| revision.tip).filter(kept).take(2));
+            if haves.len() >= limits::FETCH_HAVES {
+                break;
+            }
         }
-        haves.retain(|commit| self.held.contains(commit));
         if haves.is_empty() {
             // It joined with a history of its own.
             haves.extend(self.held.iter().take(limits::FETCH_TIPS));
         }
-        haves.sort_unstable();
-        haves.dedup();
-        haves.truncate(limits::FETCH_TIPS);
+        let mut seen = BTreeSet::new();
+        haves.retain(|have| seen.insert(*have));
         haves
     }
 
@@ -185,7 +202,7 @@ impl Core {
         match outcome {
             Ok(adopted) => {
                 // Git's own housekeeping leaves the pack alone until refs hold its objects.
-                self.landing.adopted.push(adopted);
+                self.landing.keeping.arrived(adopted, fetch.tips.clone());
                 self.hold(&fetch.tips);
                 self.landing.absent.objects_came();
                 self.landing.refs_wanted = true;

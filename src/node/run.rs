@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::core::{Core, Moves};
 use super::dialling::Known;
 use super::greet::AskStep;
+use super::hearing::HearingStep;
 use super::landing::LandingWork;
 use super::look::Looked;
 use super::media::MediaWork;
@@ -20,11 +21,11 @@ use crate::api::{Progress, Refusal, Reply, Request};
 use crate::eventlog::rows::Base;
 use crate::eventlog::store::{Note, StoreError};
 use crate::eventlog::{Event, Malformed, OnStrand};
-use crate::git::Watch;
+use crate::git::{Consolidated, HousekeepingError, Watch};
 use crate::id::{EventId, PeerId};
 use crate::limits;
 use crate::quic::Connection;
-use crate::sync::{Fetches, Message, Sync};
+use crate::sync::{Fetches, Mesh, Message, Sync};
 
 /// What was appended, with their strands, and what the log holds with it.
 pub(super) type Appended = (Vec<OnStrand>, Arc<dyn Base>);
@@ -58,6 +59,8 @@ pub(super) enum Wake {
     Sent { peer: PeerId, session: u64, events: Vec<Event>, malformed: Option<Malformed> },
     /// The frames that were waited for have left.
     Flushed { peer: PeerId, session: u64 },
+    /// Something for a hearing was worked out.
+    Hearing { peer: PeerId, session: u64, step: Box<HearingStep> },
     /// A session ended.
     Ended { peer: PeerId, session: u64, end: SessionEnd },
     /// A neighbour asks for objects.
@@ -75,13 +78,15 @@ pub(super) enum Wake {
     /// Events were appended.
     Appended(Result<Appended, StoreError>),
     /// Events for a neighbour were read.
-    Loaded { peer: PeerId, events: Result<Vec<OnStrand>, StoreError> },
+    Loaded { peer: PeerId, load: u64, events: Result<Vec<OnStrand>, StoreError> },
     /// Objects arrived, or not.
     Fetched(Box<Fetched>),
     /// Media files were looked for, arrived, or are asked for.
     Media(Box<MediaWork>),
     /// A landing was recomputed, merged, or refs were moved.
     Landing(Box<LandingWork>),
+    /// Packs were made fewer, or not.
+    HouseKept(Result<Consolidated, HousekeepingError>),
     /// A stranger asks to join, step by step.
     Asks(Box<AskStep>),
     /// A deadline has come.
@@ -91,7 +96,7 @@ pub(super) enum Wake {
 }
 
 pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
-    let Parts { repo, store, feed, identity, settings, endpoint, feeds, clock, introduced } = parts;
+    let Parts { repo, store, feed, identity, certificate, settings, endpoint, feeds, clock, introduced } = parts;
     let store = Arc::new(store);
     let loading = store.clone();
     let loaded = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
@@ -130,6 +135,8 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         }
     }
     let me = feed.peer();
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| Refusal::plain("failed", format!("no randomness: {error}")))?;
     let node = Node {
         wake: wake.clone(),
         repo: repo.clone(),
@@ -143,7 +150,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
     let mut core = Core {
         sync: Sync::new(state.frontier(), state.heads()),
         fetches: Fetches::default(),
-        certificate: identity.certify(&project, &me),
+        certificate,
         discovery_key: discovery_key(&project),
         state: Arc::new(state),
         repo,
@@ -167,7 +174,9 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         changes: changes_out,
         sessions: BTreeMap::new(),
         next_session: 0,
+        hearings: super::hearing::Hearings::default(),
         known,
+        mesh: Mesh::new(me, u64::from_be_bytes(seed)),
         held: Arc::new(objects.keys().filter_map(|key| std::str::from_utf8(key).ok()?.parse().ok()).collect()),
         branches: super::look::recall_branches(&branches),
         shown: shown.iter().filter_map(|(key, value)| Some((event_id(key)?, event_id(value)?))).collect(),
@@ -185,9 +194,12 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         media: super::media::MediaState::default(),
         tags: super::tags::recall(&tags),
         moves: Moves::default(),
+        house: super::housekeeping::House::default(),
         serving: BTreeMap::new(),
         asks: super::greet::Asks::default(),
         copies: super::copies::Copies::default(),
+        ahead: false,
+        carrying: super::carrying::Carrying::default(),
         link_tickets: super::machines::LinkTickets::default(),
         tellings: Vec::new(),
         advised: false,
@@ -254,6 +266,7 @@ impl Core {
             Wake::Command { .. }
                 | Wake::Due
                 | Wake::Flushed { .. }
+                | Wake::HouseKept(_)
                 | Wake::Seen { .. }
                 | Wake::Serve(_)
                 | Wake::Served(_)
@@ -273,20 +286,23 @@ impl Core {
             Wake::Said { peer, session, message } => self.said(now, peer, session, message),
             Wake::Sent { peer, session, events, malformed } => self.sent(now, peer, session, events, malformed),
             Wake::Flushed { peer, session } => self.flushed(now, peer, session),
+            Wake::Hearing { peer, session, step } => self.hearing_step(now, peer, session, *step),
             Wake::Ended { peer, session, end } => self.ended(now, peer, session, end),
             Wake::Serve(serve) => self.serve(*serve),
             Wake::Served(peer) => self.served(&peer),
             Wake::Moved => self.look_again = true,
             Wake::Looked(looked) => self.looked(now, *looked),
             Wake::Appended(result) => self.appended(now, result),
-            Wake::Loaded { peer, events } => self.loaded(now, peer, events),
+            Wake::Loaded { peer, load, events } => self.loaded(now, peer, load, events),
             Wake::Fetched(fetched) => self.fetched(now, *fetched),
             Wake::Media(work) => self.media_done(now, *work),
             Wake::Landing(work) => self.landing_done(now, *work),
+            Wake::HouseKept(result) => self.house_kept(now, result),
             Wake::Asks(step) => self.asks(now, *step),
             Wake::Due => {
                 self.asks.expire(now);
                 self.say_later(now);
+                self.hearings_due(now);
                 self.sync.handle(now, crate::sync::Input::Due);
                 self.look_again |= now >= self.next_look;
             }
@@ -312,7 +328,9 @@ impl Core {
         self.drive_landing(now);
         self.drive_fetches(now);
         self.drive_media(now);
+        self.let_go(now);
         self.drive_dials(now);
+        self.drive_housekeeping(now);
         self.tell_card();
         self.drain(now);
         self.drive_tellings(now);
@@ -332,7 +350,9 @@ impl Core {
             self.fetches.next_wake(),
             self.media.fetches.next_wake(),
             self.landing.next_wake(),
-            self.next_dial(),
+            self.house.next_wake(),
+            self.next_dial(self.clock.steady()),
+            self.hearings.next_wake(),
             self.asks.next_wake(),
             self.next_telling(),
             self.quiet.next_wake(),

@@ -93,6 +93,8 @@ impl Core {
             problems.extend(self.same_history.clone());
         }
         problems.extend(self.copied_key());
+        problems.extend(self.needs_newer());
+        problems.extend(self.left_behind());
         problems.extend(self.clock_problems());
         problems.extend(self.tag_problems());
         if let Some(why) = self.turned_away.as_ref().filter(|_| self.sessions.is_empty()) {

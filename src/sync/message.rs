@@ -14,6 +14,10 @@ use crate::limits;
 /// The version of these messages.
 pub const VERSION: u16 = 1;
 
+/// The bit of [`Hello::features`] by which a session is a hearing: one of the two takes the other for removed.
+/// [`MEDIA`](super::MEDIA) is the bit before it.
+const HEARING: u64 = 1 << 1;
+
 /// The first message of a session, in both directions; the dialled side sends its own only once it has found
 /// the other to be a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +59,11 @@ pub enum Message {
     /// The sender got what it was just sent from others before: it need only be told what is held from now on, and
     /// sent later what it still lacks then.
     Enough,
+    /// In a hearing: the sender has said all that decides about either, or has heard all of the other's.
+    Over {
+        /// The other's.
+        heard: bool,
+    },
     /// A type that this version does not know.
     Unknown(u8),
 }
@@ -71,6 +80,16 @@ pub(super) fn tagged<T: Serialize>(tag: u8, value: &T) -> Vec<u8> {
 }
 
 impl Hello {
+    /// What `features` says where this is to be a hearing, or not.
+    pub fn features(hearing: bool) -> u64 {
+        if hearing { HEARING } else { super::MEDIA }
+    }
+
+    /// Is this to be a hearing?
+    pub fn is_hearing(&self) -> bool {
+        self.features & HEARING != 0
+    }
+
     /// Its frame.
     pub fn encode(&self) -> Vec<u8> {
         tagged(1, self)
@@ -99,6 +118,7 @@ impl Message {
             Self::Clock(clock) => tagged(6, clock),
             Self::Chain(samples) => tagged(7, samples),
             Self::Enough => vec![8],
+            Self::Over { heard } => tagged(9, heard),
             Self::Unknown(tag) => vec![*tag],
         }
     }
@@ -121,6 +141,7 @@ impl Message {
             [6, rest @ ..] => Self::Clock(codec::decode(rest, LIMIT)?),
             [7, rest @ ..] => Self::Chain(codec::decode(rest, LIMIT)?),
             [8] => Self::Enough,
+            [9, rest @ ..] => Self::Over { heard: codec::decode(rest, LIMIT)? },
             [tag, ..] => Self::Unknown(*tag),
         })
     }
@@ -334,6 +355,8 @@ mod tests {
             Message::Clock(1_793_491_200_000),
             Message::Chain(vec![entry]),
             Message::Enough,
+            Message::Over { heard: false },
+            Message::Over { heard: true },
         ] {
             assert_eq!(Message::decode(&message.encode()), Ok(message));
         }

@@ -5,6 +5,7 @@
 
 mod clock;
 mod fetch;
+mod hearing;
 mod media;
 mod mesh;
 mod message;
@@ -14,6 +15,7 @@ mod ticket;
 
 pub use clock::{Clocks, Verdict, ask_again_at};
 pub use fetch::{Fetch, Fetches};
+pub use hearing::Hearing;
 pub use media::{MEDIA, MediaFetch, MediaFetches, MediaReply, MediaRequest};
 pub use mesh::Mesh;
 pub(crate) use message::join_proof;

@@ -462,7 +462,7 @@ impl Raw {
     pub fn hello(&self, project: &ProjectId) -> Hello {
         Hello {
             version: VERSION,
-            features: 0,
+            features: Hello::features(false),
             program: "mallory".to_owned(),
             clock: clock::now().saturating_add_signed(self.ahead),
             certificate: self.keys.identity.certify(project, &self.keys.peer()),

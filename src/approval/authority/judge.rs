@@ -32,7 +32,7 @@ impl Need {
 
     pub(super) fn of_governance(what: &What) -> Self {
         match what {
-            What::Genesis | What::Link { .. } => Self::Any,
+            What::Genesis | What::Link { .. } | What::Newer(_) => Self::Any,
             What::Revoke { standing, .. } if standing.leave => Self::Any,
             What::Grant { .. } | What::Revoke { .. } | What::Vote { .. } | What::Policy(_) => Self::Maintain,
         }
@@ -79,9 +79,19 @@ impl Judge {
         Self::new(self.accepted.iter().filter(|gov| !some(*gov)).collect(), self.forks)
     }
 
+    /// Is no revocation accepted?
+    pub(in crate::approval) fn is_calm(&self) -> bool {
+        self.accepted.is_empty()
+    }
+
+    /// Does an event of this place count, as far as this judge knows of forks?
+    pub(in crate::approval) fn knows(&self, of: &Authority, place: Place) -> bool {
+        !self.forks || of.counts(place)
+    }
+
     /// The event counts, if its kind needs no votes.
     pub(in crate::approval) fn live(&self, of: &Authority, deed: &Deed<'_>) -> bool {
-        if self.forks && !of.counts(deed.place) {
+        if !self.knows(of, deed.place) {
             return false;
         }
         let given = of.givers.get(&deed.identity).into_iter().flatten().any(|gov| {

@@ -31,6 +31,7 @@ impl State {
         };
         // Only a policy raises the rules: nobody alone can land what the others cannot judge.
         carried.land.rules == view.demands.rules
+            && view.landings_frozen.is_none()
             && self.is_ok_under(carried, &judge)
             && self.guard(&carried.land.heads, carried.land.is_join(), &view, |carrier| self.knows(carried, carrier))
             && carried.land.heads.iter().all(head_entered)
@@ -72,7 +73,7 @@ impl State {
     /// it do not count: whoever saw it landed reverts it.
     fn base(&self, carried: &Carried<'_>, judge: &Judge) -> bool {
         // With fewer revocations more is live: only where something is missing does it matter who had seen it.
-        let live = |judge: &Judge| judge.live(&self.authority, &self.deed(&carried.row));
+        let live = |judge: &Judge| self.is_live(judge, &carried.row);
         (live(judge) || live(&self.unseen(judge, carried)))
             && (carried.land.is_join() || self.is_met(carried, judge, None))
     }
@@ -126,7 +127,7 @@ impl State {
                 && approve.commit == carried.land.tip
                 && (demands.own_counts || Some(member) != owner)
                 && view.is_maintainer(&self.authority, &member)
-                && judge.live(&self.authority, &self.deed(&row))
+                && self.is_live(judge, &row)
                 && head.is_none_or(|head| self.covers(approve, head));
             if counts {
                 members.insert(member);

@@ -39,7 +39,10 @@ impl State {
             self.rows.put(Table::Rests, key, Vec::new());
         }
         let carrier = Carrier { place: row.place, hlc: row.hlc, entered, ok, clear };
-        let mut known = match self.landing_row(&lid) {
+        let here = self.landing_row(&lid);
+        // What is on it names an event that carries it, so nothing is on one that was not known.
+        let is_new = here.is_none();
+        let mut known = match here {
             Some(known) => {
                 self.rows.delete(Table::Unsettled, unsettled_key(known.hlc, &lid));
                 known
@@ -62,7 +65,7 @@ impl State {
         if known.is_ok() && !was_ok {
             self.take_further(&known, &lid, &mut proposals);
         }
-        if ok && !was_carried {
+        if ok && !was_carried && !is_new {
             // What is on it may stand now.
             let above = self.above(&lid);
             self.reland(above, &mut proposals, &mut Vec::new());

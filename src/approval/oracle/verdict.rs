@@ -18,6 +18,8 @@ pub(super) struct Verdict {
     pub(super) identities: BTreeMap<IdentityId, MemberId>,
     /// approvals, own_counts, votes, rules
     pub(super) policy: (u8, bool, u8, u16),
+    /// The rules that one must know to go on, where they are not known here.
+    pub(super) needs_rules: Option<u16>,
     /// Events that were right in their own past and are live now.
     pub(super) counts: BTreeSet<EventId>,
     pub(super) heads: BTreeMap<BranchName, BTreeSet<Lid>>,
@@ -42,6 +44,7 @@ impl Verdict {
             part("maintainers", &self.maintainers, &other.maintainers),
             part("identities", &self.identities, &other.identities),
             part("policy", &self.policy, &other.policy),
+            part("needs rules", &self.needs_rules, &other.needs_rules),
             part("counts", &self.counts, &other.counts),
             part("heads", &self.heads, &other.heads),
             part("standing", &self.standing, &other.standing),
@@ -66,6 +69,10 @@ impl Oracle {
             maintainers: view.maintainers.keys().copied().collect(),
             identities: self.identities(view.acc),
             policy: (view.needs.approvals, view.needs.own_counts, view.needs.votes, view.needs.rules),
+            needs_rules: [view.frozen, view.landings_frozen, Some(view.needs.rules).filter(|n| *n > self.rules_known)]
+                .into_iter()
+                .flatten()
+                .max(),
             counts: ids(self.all().only(|x| self.counts_now(x))),
             heads: self.heads(&standing),
             open: self.open(&standing),
@@ -97,13 +104,14 @@ impl Oracle {
     }
 
     fn identities(&self, acc: Set) -> BTreeMap<IdentityId, MemberId> {
-        let grants = self.standing_grants(self.gov(self.all()), acc, Mode::Final);
+        let set = self.present().set;
+        let grants = self.standing_grants(set, acc, Mode::Final);
         let revoked = |given: usize, identity: &IdentityId| {
             let aims = |r: usize| self.revoke(r).is_some_and(|r| r.targets.contains(&Target::Identity(*identity)));
             acc.iter().any(|r| aims(r) && !self.lifts(given, r))
         };
         let mut live = BTreeMap::new();
-        for x in self.gov(self.all()).iter() {
+        for x in set.iter() {
             let (identity, link) = match self.payload(x) {
                 Payload::Genesis(genesis) => (genesis.founder, None),
                 Payload::Grant(grant) => (grant.identity, None),

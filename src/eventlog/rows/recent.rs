@@ -28,30 +28,35 @@ const RECENT_PLACES: usize = 4_096;
 
 /// Values by key, in two generations: when one is full the one before it is forgotten.
 #[derive(Debug, Clone)]
-pub(super) struct Kept<K, V> {
+pub(crate) struct Kept<K, V> {
     half: usize,
     young: HashMap<K, V>,
     old: HashMap<K, V>,
 }
 
 impl<K: Eq + Hash + Copy, V: Clone> Kept<K, V> {
-    fn of(half: usize) -> Self {
+    /// At most twice `half`.
+    pub(crate) fn of(half: usize) -> Self {
         Self { half, young: HashMap::new(), old: HashMap::new() }
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<V> {
-        self.young.get(key).or_else(|| self.old.get(key)).cloned()
+    pub(crate) fn get(&self, key: &K) -> Option<V> {
+        self.look(key).cloned()
     }
 
-    pub(super) fn put(&mut self, key: K, value: V) {
+    pub(crate) fn look(&self, key: &K) -> Option<&V> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
+    pub(crate) fn take(&mut self, key: &K) -> Option<V> {
+        let old = self.old.remove(key);
+        self.young.remove(key).or(old)
+    }
+
+    pub(crate) fn put(&mut self, key: K, value: V) {
         if self.young.len() >= self.half {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, value);
-    }
-
-    pub(super) fn forget(&mut self, key: &K) {
-        self.young.remove(key);
-        self.old.remove(key);
     }
 }

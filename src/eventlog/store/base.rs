@@ -12,8 +12,9 @@ use crate::eventlog::Event;
 use crate::eventlog::rows::{Base, Place, Table};
 use crate::id::ProjectId;
 
-/// Blocks of events that one base keeps in memory: there are several, and a service holds many projects.
-const KEPT: usize = 16;
+/// Blocks of events that one base keeps in memory, one of a strand: what a revocation judges again is read in the order of
+/// time, from all strands by turns. Each is 16 KiB at most, most of the time a base is short-lived.
+const KEPT: usize = 128;
 
 /// What was durable at one moment. While it is held the file keeps the pages of that moment.
 pub struct StoreBase {

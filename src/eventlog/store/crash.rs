@@ -143,7 +143,13 @@ fn layers(appends: &[Vec<Event>]) -> Vec<Layer> {
         let folded = fold.layer(events);
         let mut rows = Rows::new(Arc::new(crate::eventlog::rows::Memory::default()));
         for (table, key, value) in folded.rows() {
-            rows.put(table, key.to_vec(), value.unwrap().to_vec());
+            let value = value.unwrap();
+            match table {
+                Table::Events => {
+                    rows.put_event(crate::id::EventId(key.try_into().unwrap()), postcard::from_bytes(value).unwrap())
+                }
+                _ => rows.put(table, key.to_vec(), value.to_vec()),
+            }
         }
         for (place, event) in folded.events() {
             rows.add(place, event.clone());

@@ -6,6 +6,7 @@
 mod base;
 mod blocks;
 mod check;
+mod checkpoints;
 mod error;
 mod format1;
 mod guard;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 pub use base::StoreBase;
+pub use checkpoints::Checkpoints;
 pub use error::StoreError;
 pub use format1::OldLog;
 use guard::guarded;
@@ -41,6 +43,7 @@ pub struct Store {
     db: Option<Handle>,
     path: PathBuf,
     project: ProjectId,
+    checkpoints: checkpoints::Shared,
 }
 
 /// An open file.

@@ -21,7 +21,12 @@ pub(super) const TIME: TableDefinition<'static, (u64, u32), u64> = TableDefiniti
 
 /// Where the rows of a table of the state are.
 pub(super) fn rows(table: Table) -> Bytes {
-    TableDefinition::new(match table {
+    TableDefinition::new(name(table))
+}
+
+/// The name of a table of the state.
+pub(super) fn name(table: Table) -> &'static str {
+    match table {
         Table::Events => "ids-2",
         Table::Strands => "strands-2",
         Table::Governance => "governance-2",
@@ -38,7 +43,7 @@ pub(super) fn rows(table: Table) -> Bytes {
         Table::Named => "named-2",
         Table::Single => "single-2",
         Table::Tags => "canonical-tags-2",
-    })
+    }
 }
 
 /// What this clone alone remembers beside the log. Keys and values are bytes, small and few.
@@ -61,7 +66,8 @@ pub enum Note {
 }
 
 impl Note {
-    pub(super) const ALL: [Self; 7] =
+    /// All of them.
+    pub const ALL: [Self; 7] =
         [Self::Branches, Self::Shown, Self::Objects, Self::Sound, Self::Peers, Self::Own, Self::Tags];
 
     pub(super) fn table(self) -> Bytes {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Files, PackRefused};
 use crate::git::Repository;
+use crate::git::housekeeping::TEMPORARY;
 use crate::git::objects::Objects;
 
 /// What a `.keep` of ours says, so that it can be told from those of git and of people.
@@ -87,14 +88,14 @@ fn quarantine_dir(repo: &Repository) -> PathBuf {
 
 /// A pack that was received and found whole and harmless. git does not see it; dropped, it is gone.
 pub struct Quarantined {
-    store: PathBuf,
+    repo: Repository,
     room: Room,
     files: Option<Files>,
 }
 
 impl Quarantined {
     pub(super) fn new(repo: &Repository, room: Room, files: Option<Files>) -> Self {
-        Self { store: repo.common_dir().join("objects").join("pack"), room, files }
+        Self { repo: repo.clone(), room, files }
     }
 
     /// How many objects it holds.
@@ -108,18 +109,14 @@ impl Quarantined {
     /// # Errors
     /// [`PackRefused::Full`] or [`PackRefused::Io`]; the object store is as before then.
     pub fn adopt(self) -> Result<Adopted, PackRefused> {
-        let Self { store, room, files } = self;
+        let Self { repo, room, files } = self;
         let Some(files) = files else { return Ok(Adopted { objects: 0, bytes: 0, pack: None, keep: None }) };
         let failed = PackRefused::io("the pack cannot be moved into the object store");
+        let store = repo.common_dir().join("objects").join("pack");
         fs::create_dir_all(&store).map_err(&failed)?;
-        let pack = store.join(format!("pack-{}.pack", files.name));
+        let pack = free_name(&store, files.name);
         let index = pack.with_extension("idx");
         let (objects, bytes) = (files.objects, files.bytes);
-        if pack.exists() && index.exists() {
-            // The very same pack came before: its name is the checksum of its bytes.
-            drop(room);
-            return Ok(Adopted { objects, bytes, pack: Some(pack), keep: None });
-        }
         for file in [&files.pack, &files.index] {
             settle(file).map_err(&failed)?;
         }
@@ -133,7 +130,23 @@ impl Quarantined {
             return Err(failed(error));
         }
         drop(room);
+        repo.note_pack(&pack);
         Ok(Adopted { objects, bytes, pack: Some(pack), keep: Some(keep) })
+    }
+}
+
+/// A name in the object store for the pack with this checksum. Where the very same pack came before it gets another
+/// one: a `git gc` that runs right now may be about to take that away, and leaves what came after it began.
+fn free_name(store: &Path, checksum: gix::ObjectId) -> PathBuf {
+    let mut name = checksum;
+    loop {
+        let pack = store.join(format!("pack-{name}.pack"));
+        if !pack.exists() && !pack.with_extension("idx").exists() {
+            return pack;
+        }
+        let mut next = [0; 20];
+        next.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..20]);
+        name = gix::ObjectId::Sha1(next);
     }
 }
 
@@ -204,7 +217,7 @@ fn move_file(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             // The name under which git itself writes packs, and cleans up after itself.
-            let temporary = to.with_file_name(format!("tmp_pack_lansync{}", std::process::id()));
+            let temporary = to.with_file_name(format!("{TEMPORARY}{}", std::process::id()));
             let copied = fs::copy(from, &temporary)
                 .and_then(|_| File::open(&temporary)?.sync_all())
                 .and_then(|()| fs::rename(&temporary, to));

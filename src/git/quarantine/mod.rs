@@ -6,19 +6,24 @@
 
 mod adopt;
 mod check;
+mod headers;
 mod incoming;
+mod made;
 mod names;
+mod settings;
 
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use super::objects::Objects;
 use super::{Repository, to_gix};
 use crate::id::ObjectId;
 use crate::limits;
 
 pub(super) use adopt::sync_dir;
 pub use adopt::{Adopted, Quarantined};
+pub(super) use made::Gently;
 
 /// What a pack may be at most.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +36,8 @@ pub struct PackLimits {
     pub object_bytes: u64,
     /// The size in bytes of all its objects together, each on its own. What it costs to check a pack follows this.
     pub all_object_bytes: u64,
+    /// The length of a chain of deltas in it. What it costs to read one object follows this.
+    pub depth: u32,
 }
 
 impl Default for PackLimits {
@@ -41,6 +48,7 @@ impl Default for PackLimits {
             object_bytes: limits::OBJECT_BYTES as u64,
             // Histories of a few GB stand for a few hundred GB; a pack made to explode stands for any number.
             all_object_bytes: 1 << 42,
+            depth: limits::PACK_DEPTH,
         }
     }
 }
@@ -139,6 +147,8 @@ pub enum Large {
     ObjectBytes,
     /// The size in bytes of all objects together.
     AllObjectBytes,
+    /// The length of a chain of deltas.
+    Depth,
 }
 
 impl std::fmt::Display for Large {
@@ -148,6 +158,7 @@ impl std::fmt::Display for Large {
             Self::Bytes => "its bytes are",
             Self::ObjectBytes => "the bytes of one object are",
             Self::AllObjectBytes => "the bytes of all its objects are",
+            Self::Depth => "a chain of its deltas is",
         })
     }
 }
@@ -222,7 +233,7 @@ impl Repository {
     /// Receives exactly one pack and checks that with it everything that `wants` reach is here.
     ///
     /// `haves` are commits that are known to be whole here: what they reach is trusted. Those that are not here are
-    /// ignored. Everything else counts only if it is in the pack, or is here and reaches only what is here too: that
+    /// ignored. A delta may be against what they reach; such a pack is completed with its bases. Everything else counts only if it is in the pack, or is here and reaches only what is here too: that
     /// an object lies in the object store says nothing about what it refers to.
     ///
     /// # Errors
@@ -240,7 +251,9 @@ impl Repository {
         let wants = wants.collect::<Result<Vec<_>, _>>()?;
         let haves: Vec<gix::ObjectId> = haves.iter().filter_map(to_gix).collect();
         let room = adopt::Room::new(self)?;
-        let pack = incoming::receive(room.pack_dir(), input, limits, progress, stop)?;
+        // Without haves nothing that is here may be built upon.
+        let held = (!haves.is_empty()).then(|| Objects::of(self));
+        let pack = incoming::receive(room.pack_dir(), input, held.as_ref(), limits, progress, stop)?;
         check::pack(self, &room, pack.as_ref(), &wants, &haves, stop)?;
         Ok(Quarantined::new(self, room, pack.map(|pack| pack.files)))
     }
@@ -257,7 +270,7 @@ impl Repository {
 
     /// Is this object here? What it refers to may not be.
     pub fn has(&self, id: &ObjectId) -> bool {
-        to_gix(id).is_some_and(|id| super::objects::Objects::of(self).has(&id))
+        to_gix(id).is_some_and(|id| Objects::of(self).has(&id))
     }
 }
 
@@ -278,7 +291,7 @@ pub(crate) mod fuzzing {
     use std::sync::atomic::AtomicBool;
 
     use super::super::objects;
-    use super::{PackLimits, PackRefused, incoming, names};
+    use super::{PackLimits, PackRefused, headers, incoming, names, settings};
 
     /// Would a tree with these bytes be let in?
     pub(crate) fn takes_tree(data: &[u8]) -> bool {
@@ -287,7 +300,17 @@ pub(crate) mod fuzzing {
 
     /// Would a commit with these bytes be let in?
     pub(crate) fn takes_commit(data: &[u8]) -> bool {
-        names::check_commit(data).is_ok()
+        headers::check_commit(data).is_ok()
+    }
+
+    /// Would a tag with these bytes be let in?
+    pub(crate) fn takes_tag(data: &[u8]) -> bool {
+        headers::check_tag(data).is_ok()
+    }
+
+    /// Would a `.gitmodules` with these bytes be let in?
+    pub(crate) fn takes_modules(data: &[u8]) -> bool {
+        settings::check_modules(data).is_ok()
     }
 
     /// What a commit names, as walks read it.
@@ -298,7 +321,7 @@ pub(crate) mod fuzzing {
     /// Receives and indexes a pack in `dir`, which is left with its files.
     pub(crate) fn receive(dir: &Path, mut bytes: &[u8], limits: &PackLimits) -> Result<(), PackRefused> {
         let stop = AtomicBool::new(false);
-        incoming::receive(dir.to_owned(), &mut bytes, limits, &|_| {}, &stop).map(drop)
+        incoming::receive(dir.to_owned(), &mut bytes, None, limits, &|_| {}, &stop).map(drop)
     }
 }
 

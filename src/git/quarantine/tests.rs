@@ -1,5 +1,8 @@
 //! Packs from friends and from others.
 
+mod fsck;
+mod thin;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -96,7 +99,7 @@ fn the_same_pack_may_come_twice() {
     let pack = pack_from(&from, &[tip], &[]);
     let first = take(&repo, &pack, &[tip], &[]).unwrap().adopt().unwrap();
     let second = take(&repo, &pack, &[tip], &[tip]).unwrap().adopt().unwrap();
-    assert_eq!(first.pack, second.pack);
+    assert_ne!(first.pack, second.pack, "a git that runs may be about to take the first away");
     second.release();
     assert!(first.pack.as_ref().unwrap().with_extension("keep").exists(), "the first still needs it");
     let again = take(&repo, &pack_from(&from, &[tip], &[from.rev("main~1")]), &[tip], &[from.rev("main~1")]).unwrap();
@@ -336,7 +339,9 @@ fn leftovers_in_the_object_store_prove_nothing() {
         let data = from.git_with(&["cat-file", kind, &id.to_string()], b"").stdout;
         assert_eq!(to.object(kind, &data), id);
     }
-    let increment = pack_from(&from, &[tip], &[before]);
+    // Not thin: that these are here is not asked of deltas' bases.
+    let revisions = format!("{tip}\n^{before}\n");
+    let increment = from.git_with(&["pack-objects", "-q", "--revs", "--stdout"], revisions.as_bytes()).stdout;
     let result = take(&repo, &increment, &[tip], &[]);
     assert!(matches!(result, Err(PackRefused::MissingObject(_))), "{:?}", result.err());
     assert!(!repo.connected(&[before], &[]).unwrap());
@@ -372,24 +377,6 @@ fn tags_are_followed() {
     let pack = pack_of(&[(Kind::Tag, lonely)]);
     let result = take(&Fixture::new().repo(), &pack, &[two], &[]);
     assert!(matches!(result, Err(PackRefused::MissingObject(id)) if id == from.rev("one")), "{:?}", result.err());
-}
-
-#[test]
-fn thin_and_doubled_packs_are_refused() {
-    use gix_pack::data::entry::Header;
-    let fixture = history();
-    let (repo, tip) = (fixture.repo(), fixture.rev("main"));
-    let base = fixture.rev("main:d0/f");
-    // A delta that copies the first ten bytes of an object that is here, but not in the pack.
-    let size = fixture.git(&["cat-file", "-s", &base.to_string()]).parse::<u64>().unwrap();
-    let delta = [&[(size & 0x7f) as u8 | 0x80, (size >> 7) as u8, 10][..], &[0x90, 10]].concat();
-    let header = Header::RefDelta { base_id: to_gix(&base).unwrap() };
-    let thin = raw_pack(1, &raw_entry(&header, &delta));
-    let result = take(&repo, &thin, &[tip], &[]);
-    assert!(matches!(result, Err(PackRefused::BadPack(_))), "{:?}", result.err());
-    let doubled = pack_of(&[(Kind::Blob, b"x".to_vec()), (Kind::Blob, b"x".to_vec())]);
-    let result = take(&repo, &doubled, &[tip], &[]);
-    assert!(matches!(result, Err(PackRefused::BadPack(_))), "{:?}", result.err());
 }
 
 #[test]
