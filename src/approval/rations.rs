@@ -58,7 +58,7 @@ impl State {
     }
 
     fn ration(&self, member: &MemberId, day: u32) -> Ration {
-        self.rows.get(Table::Single, &ration_key(member, day)).and_then(|row| decode(&row)).unwrap_or_default()
+        self.rows.get(Table::Single, &ration_key(member, day), decode).unwrap_or_default()
     }
 
     fn put_ration(&mut self, member: &MemberId, day: u32, ration: &Ration) {

@@ -78,7 +78,9 @@ pub(super) async fn run(context: &Context, passphrase: Passphrase) -> Result<(),
         let line = match (&new, &kept) {
             (None, Kept::Open(_)) => "Your identity key has no passphrase",
             (None, Kept::Sealed(_)) => "Your identity key has no passphrase any more",
-            (Some(_), Kept::Open(_)) => "Your identity key is behind a passphrase now; nobody can bring back one that is forgotten",
+            (Some(_), Kept::Open(_)) => {
+                "Your identity key is behind a passphrase now; nobody can bring back one that is forgotten"
+            }
             (Some(_), Kept::Sealed(_)) => "Your identity key has another passphrase now",
         };
         vec![line.to_owned()]
@@ -89,7 +91,8 @@ fn wanted(passphrase: &Passphrase) -> Result<Text, Failure> {
     if let Some(path) = &passphrase.new_file {
         return secret::from_file(path);
     }
-    let nobody = || Failure::usage("there is no terminal to type a new passphrase at", "lansync passphrase --new-file FILE");
+    let nobody =
+        || Failure::usage("there is no terminal to type a new passphrase at", "lansync passphrase --new-file FILE");
     let first = secret::typed("New passphrase: ")?.ok_or_else(nobody)?;
     if first.bytes().is_empty() {
         return Err(Failure::usage("an empty passphrase protects nothing", "lansync passphrase --remove"));

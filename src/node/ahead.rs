@@ -6,7 +6,6 @@
 //! written twice. Branches are offered again by themselves.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::core::Core;
 use super::{clock, opening};

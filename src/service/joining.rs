@@ -155,8 +155,7 @@ impl Service {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|error| Refusal::plain("random", error.to_string()))?;
         let (handle, name) = (settings.handle.to_string(), settings.name.clone());
-        let (mut asker, ask) =
-            Asker::begin(feed.peer(), connection.peer(), key, exporter, nonce, handle, name);
+        let (mut asker, ask) = Asker::begin(feed.peer(), connection.peer(), key, exporter, nonce, handle, name);
         let (mut send, mut recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
         send.write_frame(&ask.encode()).await.map_err(|error| lost(&error))?;
         let mut shown: Option<(String, String, [String; 2])> = None;
@@ -387,13 +386,20 @@ impl Service {
         let branches = repo.branches().map_err(|error| Refusal::plain("refs", error.to_string()))?.branches;
         let feeds = self.feeds();
         let remembered = crate::node::remembered_peer(&addrs);
-        let opened = Files::of(&repo).create(&project, Some(feed), |_| certificate, &feeds, &branches, |store, _| {
-            let rows: Vec<_> = have.iter().map(|tip| (tip.to_string().into_bytes(), Some(Vec::new()))).collect();
-            store
-                .remember(Note::Objects, &rows)
-                .and_then(|()| store.remember(Note::Peers, &[(by.0.to_vec(), Some(codec::encode(&remembered)))]))
-                .map_err(|error| store_refusal(&error))
-        })?;
+        let opened = Files::of(&repo).create(
+            &project,
+            Some(feed),
+            |_| certificate,
+            &feeds,
+            &branches,
+            |store, _| {
+                let rows: Vec<_> = have.iter().map(|tip| (tip.to_string().into_bytes(), Some(Vec::new()))).collect();
+                store
+                    .remember(Note::Objects, &rows)
+                    .and_then(|()| store.remember(Note::Peers, &[(by.0.to_vec(), Some(codec::encode(&remembered)))]))
+                    .map_err(|error| store_refusal(&error))
+            },
+        )?;
         self.start_node(repo, opened, settings.clone(), vec![(by, addrs)]).await
     }
 

@@ -10,8 +10,8 @@ use ed25519_dalek::pkcs8::{self, DecodePrivateKey as _, EncodePrivateKey as _};
 
 use super::modes;
 use super::sealed::{Cost, LABEL, Sealed};
-use zeroize::Zeroizing;
 use crate::keys::Secret;
+use zeroize::Zeroizing;
 
 /// A key file has about 120 bytes; this leaves room for line ends and spaces, and stops at devices.
 const FILE_BYTES: u64 = 4 * 1024;

@@ -12,8 +12,8 @@ use crate::eventlog::{Extensions, Genesis, Payload, Policy};
 use crate::git::{Head, Repository};
 use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
 use crate::keys::{Certificate, FeedKey};
-use crate::node::keyring::Keyring;
 use crate::limits;
+use crate::node::keyring::Keyring;
 use crate::node::place::{Standing, leave, settle, standing};
 use crate::node::{Parts, Settings, branch_rows, clock, refs_refusal, store_refusal};
 use crate::quic::Endpoint;
@@ -299,22 +299,32 @@ pub(super) fn found(
     }
     let project = genesis.project();
     let branches = repo.branches().map_err(|error| refs_refusal(&error))?.branches;
-    Files::of(repo).create(&project, None, |peer| identity.certify(&project, peer), feeds, &branches, |store, feed| {
-        let refused =
-            |why: &dyn std::fmt::Display| Refusal::plain("failed", format!("the project cannot be founded: {why}"));
-        let mut state = crate::approval::State::new(project);
-        let event = state
-            .pen(&feed.peer())
-            .write(now, Payload::Genesis(genesis), Vec::new(), feed, &identity)
-            .map_err(|error| refused(&error))?;
-        let checked = state.check(&event).map_err(|why| refused(&why))?;
-        if let Some(checked) = checked {
-            state.apply(&Arc::new(event), checked);
-        }
-        let layer = state.begin_append().unwrap_or_default();
-        let held = (tip.to_string().into_bytes(), Some(Vec::new()));
-        store.append(&layer).and_then(|_| store.remember(Note::Objects, &[held])).map_err(|error| store_refusal(&error))
-    })
+    Files::of(repo).create(
+        &project,
+        None,
+        |peer| identity.certify(&project, peer),
+        feeds,
+        &branches,
+        |store, feed| {
+            let refused =
+                |why: &dyn std::fmt::Display| Refusal::plain("failed", format!("the project cannot be founded: {why}"));
+            let mut state = crate::approval::State::new(project);
+            let event = state
+                .pen(&feed.peer())
+                .write(now, Payload::Genesis(genesis), Vec::new(), feed, &identity)
+                .map_err(|error| refused(&error))?;
+            let checked = state.check(&event).map_err(|why| refused(&why))?;
+            if let Some(checked) = checked {
+                state.apply(&Arc::new(event), checked);
+            }
+            let layer = state.begin_append().unwrap_or_default();
+            let held = (tip.to_string().into_bytes(), Some(Vec::new()));
+            store
+                .append(&layer)
+                .and_then(|_| store.remember(Note::Objects, &[held]))
+                .map_err(|error| store_refusal(&error))
+        },
+    )
 }
 
 /// Puts a node together.
@@ -328,5 +338,16 @@ pub(super) fn parts(
     introduced: Vec<(PeerId, Vec<SocketAddr>)>,
 ) -> Parts {
     let Opened { store, feed, certificate, .. } = opened;
-    Parts { repo, store, feed, identity, certificate, settings, endpoint, feeds, clock: clock::Clock::default(), introduced }
+    Parts {
+        repo,
+        store,
+        feed,
+        identity,
+        certificate,
+        settings,
+        endpoint,
+        feeds,
+        clock: clock::Clock::default(),
+        introduced,
+    }
 }
