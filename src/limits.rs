@@ -21,6 +21,8 @@ pub const VIEWS: usize = 4_096;
 pub const EVIDENCE: u64 = 10_000;
 /// Samples of a feed told together when two chains of it are compared: a million events are compared in four messages.
 pub const CHAIN_SAMPLES: u64 = 64;
+/// Tags that one event names: with names of usual length they fill it.
+pub const TAGS: usize = 128;
 /// Events between two stored states for `--at`: so many are folded at most, some 0.1 s of work, once those before were.
 /// Fewer would write more pages for each event, as a page holds rows of many times.
 pub const CHECKPOINT_EVENTS: u64 = 2_048;

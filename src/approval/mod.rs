@@ -23,6 +23,7 @@ mod rations;
 mod reckon;
 mod said;
 mod stored;
+mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use pen::Pen;
 pub use people::Member;
 pub use proposal::{Approval, Proposal, ProposalState, Rejection, Revision};
 pub use stored::Unfit;
+pub use tags::CanonicalTag;
 
 use crate::eventlog::rows::{EventRow, Layer, Place, Rows};
 use crate::eventlog::{Event, Genesis, Kind, Payload};
@@ -112,6 +114,13 @@ pub enum Change {
     },
     /// What landings or governance need is another.
     PolicySet,
+    /// A maintainer tagged commits.
+    Tagged {
+        /// By which feed.
+        by: PeerId,
+        /// Names, with the commits that they stand for.
+        tags: Vec<(BranchName, ObjectId)>,
+    },
     /// A grant or a policy that waited for votes counts now.
     Seconded {
         /// Which event.
@@ -300,6 +309,11 @@ impl State {
             Payload::Land(land) => {
                 let lid = self.land(event, land, row)?;
                 Change::LandingKnown { lid }
+            }
+            Payload::Tag(tag) if admissible => {
+                self.put_tags(&id, tag, row);
+                let tags = tag.tags.iter().map(|(name, _, commit)| (name.clone(), *commit)).collect();
+                Change::Tagged { by: body.author, tags }
             }
             _ => return if admissible { Ok(Vec::new()) } else { Err(Void::Role) },
         };

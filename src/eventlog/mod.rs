@@ -21,7 +21,7 @@ pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
 pub use intake::{Intake, Ration};
 pub use kind::{
     Ack, Approve, Area, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
-    Propose, Reject, Revoke, Role, SetPolicy, Target, Vote, Withdraw,
+    Propose, Reject, Revoke, Role, SetPolicy, Tag, Target, Vote, Withdraw,
 };
 
 /// A durable event with the strand it is held on.

@@ -54,11 +54,13 @@ pub enum Table {
     Named,
     /// One row each, by name: `state`, and `ration` with a member and a day (u32).
     Single,
+    /// A tag's name, 0, hlc (u64) and id of the event that tagged it → its place and past, the object, the commit.
+    Tags,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Events,
         Self::Strands,
         Self::Governance,
@@ -74,6 +76,7 @@ impl Table {
         Self::Landed,
         Self::Named,
         Self::Single,
+        Self::Tags,
     ];
 }
 

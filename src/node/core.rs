@@ -90,6 +90,7 @@ pub(super) struct Core {
     pub(super) not_shared: Vec<NotShared>,
     pub(super) landing: LandingState,
     pub(super) media: super::media::MediaState,
+    pub(super) tags: super::tags::Tags,
     pub(super) moves: Moves,
     /// What came of a fetch that was cut, with the haves that it was asked for with.
     pub(super) kept: Option<(Vec<ObjectId>, crate::git::Kept)>,

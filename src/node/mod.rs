@@ -37,6 +37,7 @@ mod run;
 mod sessions;
 mod settings;
 mod snapshot;
+mod tags;
 mod telling;
 mod writing;
 

@@ -103,11 +103,13 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         let project = loading.project();
         let state = super::opening::open_state(&loading)?;
         let ids = |note| -> Result<BTreeMap<_, _>, StoreError> { loading.notes(note) };
-        Ok((project, state, ids(Note::Branches)?, ids(Note::Shown)?, ids(Note::Objects)?, ids(Note::Peers)?))
+        let (shown, objects, peers) = (ids(Note::Shown)?, ids(Note::Objects)?, ids(Note::Peers)?);
+        Ok((project, state, ids(Note::Branches)?, ids(Note::Tags)?, shown, objects, peers))
     })
     .await
     .map_err(|error| Refusal::plain("failed", format!("reading the log failed: {error}")))?;
-    let (project, state, branches, shown, objects, peers) = loaded.map_err(|error| super::refusals::store(&error))?;
+    let (project, state, branches, tags, shown, objects, peers) =
+        loaded.map_err(|error| super::refusals::store(&error))?;
 
     let (wake, inbox) = mpsc::channel(256);
     let moved = Arc::new(tokio::sync::Notify::new());
@@ -190,6 +192,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         not_shared: Vec::new(),
         landing: super::landing::LandingState::default(),
         media: super::media::MediaState::default(),
+        tags: super::tags::recall(&tags),
         moves: Moves::default(),
         kept: None,
         house: super::housekeeping::House::default(),

@@ -86,6 +86,7 @@ fn verdict(state: &State, events: &[&Event]) -> Verdict {
         counts: events.iter().copied().filter(counts).map(Event::id).collect(),
         heads,
         standing,
+        tags: state.tags().into_iter().map(|tag| (tag.name, tag.object)).collect(),
         open: state.open_proposals().map(|proposal| proposal.id).collect(),
         log: events.iter().map(|event| event.id()).filter(|id| state.is_logged(id)).collect(),
     }
