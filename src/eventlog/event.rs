@@ -40,7 +40,8 @@ pub struct Body {
 }
 
 impl Body {
-    fn id(&self) -> EventId {
+    /// The id of the event that it heads.
+    pub(super) fn id(&self) -> EventId {
         EventId(Context::Event.hash_whole(&codec::encode(self)))
     }
 

@@ -259,6 +259,19 @@ impl Rows {
         self.descend(table, &[], to, each);
     }
 
+    /// Is there a row whose key begins with `prefix`?
+    pub fn has_prefix(&self, table: Table, prefix: &[u8]) -> bool {
+        let layered = self.over(table, prefix, &end_of(prefix)).iter().any(|(_, row)| row.is_some());
+        let mut found = layered;
+        if !layered {
+            self.scan_prefix(table, prefix, |_, _| {
+                found = true;
+                false
+            });
+        }
+        found
+    }
+
     /// Rows whose key begins with `prefix`, descending, until `each` gives `false`.
     pub fn scan_prefix_back(&self, table: Table, prefix: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
         self.descend(table, prefix, &end_of(prefix), |key, value| key.starts_with(prefix) && each(key, value));

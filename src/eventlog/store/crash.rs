@@ -10,6 +10,7 @@ use super::*;
 use crate::eventlog::Event;
 use crate::eventlog::rows::{Base, EventRow, Rows, Table};
 use crate::hlc::Hlc;
+use crate::id::EventId;
 
 /// Bytes as programs see them, and as they are after the power failed.
 #[derive(Debug, Default)]
