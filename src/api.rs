@@ -33,6 +33,35 @@ pub struct Envelope {
     pub request: Request,
 }
 
+/// What somebody typed to prove who they are. Wiped from memory when dropped; never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Passphrase(String);
+
+impl Passphrase {
+    /// This text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Passphrase")
+    }
+}
+
+impl Drop for Passphrase {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
 /// What a command asks of the service. `dir` in the envelope says for which repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
@@ -63,6 +92,15 @@ pub enum Request {
         /// Go on sharing it afterwards.
         up: bool,
     },
+    /// The passphrase of the identity key, which is at hand for so long. `Done` of nothing.
+    Unlock {
+        /// As it was typed.
+        passphrase: Passphrase,
+        /// For how long, in milliseconds.
+        millis: u64,
+    },
+    /// The identity's file was written anew: look at it. `Done` of nothing.
+    KeyChanged,
     /// The answer to [`Reply::Confirm`], sent as a further line (a bare `Request`) on the same connection.
     Answer {
         /// Yes or no.
@@ -212,6 +250,13 @@ pub enum Request {
     Connect {
         /// The address.
         addr: String,
+    },
+    /// Fetch the media files of Git LFS to which a commit refers. `Done` of a [`MediaDone`].
+    Media {
+        /// The commit, in any way that git names one: HEAD where absent.
+        commit: Option<String>,
+        /// Those of all commits below it as well.
+        all: bool,
     },
     /// `Done` of a [`Whoami`].
     Whoami,
@@ -408,6 +453,9 @@ pub struct CloneDone {
     pub seconds: f64,
     /// The branch checked out, if the project has a commit.
     pub branch: Option<String>,
+    /// Files that are pointers of Git LFS, as nobody who was here had their content.
+    #[serde(default)]
+    pub pointers: u64,
 }
 
 /// `status --json`.
@@ -681,6 +729,19 @@ pub struct ApproveDone {
     pub landed: Option<String>,
     /// What it still needs, if not.
     pub needs: Vec<String>,
+}
+
+/// `lfs --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MediaDone {
+    /// Media files that the commits refer to.
+    pub files: u64,
+    /// Those that came now.
+    pub fetched: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those that nobody who is here has.
+    pub missing: u64,
 }
 
 /// One event: `log --json`. Fields of its kind are beside these.

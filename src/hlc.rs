@@ -20,7 +20,7 @@ impl Hlc {
     }
 
     /// Reads the wire form.
-    pub fn from_bits(bits: u64) -> Self {
+    pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 

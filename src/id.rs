@@ -101,6 +101,19 @@ id32! {
     /// A landing, known by its content: equal landings made by different peers are one.
     Lid
 }
+id32! {
+    /// A media file of Git LFS: the SHA-256 of its content, as its pointer names it.
+    MediaId
+}
+
+/// What a pointer of Git LFS names: a media file and its length in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Media {
+    /// What its content hashes to.
+    pub id: MediaId,
+    /// How many bytes it has.
+    pub size: u64,
+}
 
 /// The id of a Git object, with its kind of hash (a SHA-256 id is understood and refused by `git`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

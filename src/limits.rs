@@ -21,6 +21,21 @@ pub const VIEWS: usize = 4_096;
 pub const EVIDENCE: u64 = 10_000;
 /// Samples of a feed told together when two chains of it are compared: a million events are compared in four messages.
 pub const CHAIN_SAMPLES: u64 = 64;
+/// Tags that one event names: with names of usual length they fill it.
+pub const TAGS: usize = 128;
+/// Events between two stored states for `--at`: so many are folded at most, some 0.1 s of work, once those before were.
+/// Fewer would write more pages for each event, as a page holds rows of many times.
+pub const CHECKPOINT_EVENTS: u64 = 2_048;
+/// Bytes of stored states, by those of the log: they hold the rows of the state once more, so they are of its size.
+/// Beyond, what follows is folded each time.
+pub const CHECKPOINTS_BY_LOG: u64 = 2;
+/// Bytes of stored states in any case: a few of a small log.
+pub const CHECKPOINTS_BYTES: u64 = 16 << 20;
+/// How long the identity key is at hand after its passphrase was given: a command that approves may have to merge first, and
+/// who types several commands is asked once.
+pub const KEY_OPEN: Duration = Duration::from_secs(30);
+/// Longest that it may be opened for: a working day.
+pub const KEY_OPEN_MOST: Duration = Duration::from_secs(12 * 60 * 60);
 /// Landings looked at together when commits are recomputed; the others follow.
 pub const UNSETTLED: usize = 1_024;
 
@@ -46,6 +61,8 @@ pub const BUILD_MILLIS: u64 = 1_793_491_200_000;
 pub const CLOCK_VOICES: usize = 2;
 /// The wall clock has been set when it moved this much more or less than time passed; NTP slews by milliseconds.
 pub const CLOCK_SET: Duration = Duration::from_secs(2);
+/// A feed whose last event is further ahead than this is left behind for a new one: nobody waits longer for a mended clock.
+pub const AHEAD_LEFT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the wall clock is looked at while it is wrong, so that writing goes on soon after it is set right.
 pub const CLOCK_LOOK: Duration = Duration::from_secs(4);
 /// Shortest wait before a neighbour is asked again for what is held: what comes is sent and checked anew each time.
@@ -59,6 +76,12 @@ pub const INTAKE_EVENTS: u64 = 2_000;
 /// Bytes of one feed in the same way: 4 KiB for each of these events, ten times what a proposal has.
 pub const INTAKE_BYTES: u64 = 8 << 20;
 
+/// Events of one member that become due in a day, all their feeds together: four machines may each write a feed's day. Whoever
+/// opens more feeds, or writes other times into events, gets no more.
+pub const MEMBER_EVENTS: u64 = 4 * INTAKE_EVENTS;
+/// Bytes of one member in the same way.
+pub const MEMBER_BYTES: u64 = 4 * INTAKE_BYTES;
+
 /// Keep-alive on every connection.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(1_200);
 /// A connection on which nothing is answered for this long is gone. The clock starts again at the first keep-alive
@@ -70,11 +93,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 pub const REDIAL_MAX: Duration = Duration::from_secs(60);
 /// First wait before a peer that was lost is dialled again; doubles up to `REDIAL_MAX`.
 pub const REDIAL_MIN: Duration = Duration::from_secs(1);
-/// Connections that one node keeps at once.
-pub const NEIGHBOURS: usize = 64;
-/// Connections that one node keeps at once with clones of one member: a person has few machines, and clones are made
-/// at will.
-pub const NEIGHBOURS_OF_ONE: usize = 16;
+/// Sessions that one node keeps at once with clones of one member: a person has few machines, and clones are made at
+/// will. Half of `MESH_MOST`, so that others find room.
+pub const NEIGHBOURS_OF_ONE: usize = 8;
 
 /// Dials under way at once: each tries several addresses for some seconds, and a member may announce peers that are
 /// nowhere.
@@ -129,6 +150,16 @@ pub const INSTANCES: usize = 1_024;
 /// Addresses of one peer that are taken from an announcement, or dialled: a machine with more has them by containers.
 pub const ADDRESSES: usize = 16;
 
+/// Hearings at once: each is a matter of moments, and whoever finds no place comes again within a minute.
+pub const HEARINGS: usize = 4;
+/// A hearing in which nothing came for this long is ended.
+pub const HEARING_QUIET: Duration = Duration::from_secs(30);
+/// Events that one who was removed can hand in, in a day, on all clones together: a busy week of a team. The rest
+/// follows the next day.
+pub const HEARING_EVENTS: usize = 1_000;
+/// Those removed of whom is remembered what they may have, so that a log is not walked each time one comes.
+pub const HEARINGS_KEPT: usize = 16;
+
 /// Asks to join that wait at once: a maintainer can compare words with this many people.
 pub const ASKS_PENDING: usize = 8;
 /// Tickets for further machines that are good at once: each is used once and soon; of more the oldest goes.
@@ -154,12 +185,45 @@ pub const SERVED_TO_ONE: usize = 5;
 pub const BODY_STALLED: Duration = Duration::from_secs(60);
 /// Most tips in one fetch, and haves.
 pub const FETCH_TIPS: usize = 1_024;
+/// About so many haves are sent with a fetch when there are more: 21 bytes each, for a commit that may be no larger.
+pub const FETCH_HAVES: usize = 48;
+/// Bytes of a pack that must have come whole before it is worth going on with them after a cut.
+pub const KEPT_BYTES: u64 = 256 << 10;
+/// Bytes that name what came before a cut, five for each object: what they cannot name is sent again. A server holds
+/// several times as much for each stream that it serves.
+pub const SKIP_BYTES: u32 = 8 << 20;
 /// A pack may hold this many objects.
 pub const PACK_OBJECTS: u32 = 50_000_000;
 /// A pack may have this many bytes.
 pub const PACK_BYTES: u64 = 64 << 30;
+/// A chain of deltas in a pack may be this long: git's own limit when it writes packs.
+pub const PACK_DEPTH: u32 = 4_095;
 /// One object may inflate to this many bytes.
 pub const OBJECT_BYTES: usize = 2 << 30;
+/// Small packs that are left as they are. Git looks into each one for an object that is in none; its own limit is 50.
+pub const PACKS_LEFT: usize = 16;
+/// Packs that arrived are counted this much later: more may follow, and nobody waits for it.
+pub const HOUSEKEEPING_AFTER: Duration = Duration::from_secs(5);
+/// While git keeps house itself it is asked this often whether it has done.
+pub const HOUSEKEEPING_AGAIN: Duration = Duration::from_secs(60);
+/// A pack of more bytes is no small one: copying it would hold up the disk.
+pub const CONSOLIDATED_PACK: u64 = 32 << 20;
+/// Bytes that are copied at once when packs become one.
+pub const CONSOLIDATED_BYTES: u64 = 128 << 20;
+/// A media file of Git LFS may have this many bytes: as a whole pack.
+pub const MEDIA_BYTES: u64 = PACK_BYTES;
+/// Media files in one request: a request of such ids is a few KiB.
+pub const MEDIA_FILES: usize = 256;
+/// Bytes of media files asked for together; a larger one goes alone. A stream that is cut costs no more than one file.
+pub const MEDIA_TOGETHER: u64 = 64 << 20;
+/// Requests for media that one neighbour is asked at once: less than [`FETCHES_OF_ONE`] leaves room for commits.
+pub const MEDIA_OF_ONE: usize = 2;
+/// Media files wanted at once; what is over is wanted when some of these have come.
+pub const MEDIA_WANTED: usize = 100_000;
+/// How long half a media file is kept to be gone on with.
+pub const MEDIA_HALF: Duration = Duration::from_secs(24 * 60 * 60);
+/// Trees whose media are remembered, so that the next commit costs only what it changed.
+pub const MEDIA_TREES: usize = 200_000;
 /// Bytes of a blob that the frozen line merge takes: larger ones merge only as wholes. Part of `rules` 1.
 pub const MERGE_BLOB_BYTES: usize = 8 << 20;
 /// Lines of a blob that the frozen line merge takes. Part of `rules` 1.
@@ -195,5 +259,8 @@ pub const SEND_STEP: Duration = Duration::from_millis(60);
 /// Whoever gets something, but not all, from others is sent the rest after this long.
 pub const SEND_LATEST: Duration = Duration::from_secs(3);
 
+/// How long until what a neighbour lacks is read again where the disk failed to give it: often enough for one that was
+/// full or busy, seldom enough for one that is damaged.
+pub const LOAD_AGAIN: Duration = Duration::from_secs(10);
 /// How long until a neighbour is asked again for what rests on an event whose time has just come.
 pub const ASK_SOON: Duration = Duration::from_secs(1);

@@ -77,7 +77,16 @@ async fn play(envelope: Envelope, session: &Session) -> Result<(), HungUp> {
             let project = ProjectName { id: "1".repeat(64), name: project };
             let (member, branch) = ("bo".to_owned(), Some("main".to_owned()));
             session
-                .done(&CloneDone { project, member, dir: into, objects: 41_210, bytes: 9, seconds: 1.9, branch })
+                .done(&CloneDone {
+                    project,
+                    member,
+                    dir: into,
+                    objects: 41_210,
+                    bytes: 9,
+                    seconds: 1.9,
+                    branch,
+                    pointers: 0,
+                })
                 .await
         }
         Request::Log { follow, .. } => {

@@ -18,10 +18,10 @@ use lansync::api::Request;
 use lansync::approval::State;
 use lansync::eventlog::{Certify, Draft, Event, Extensions, Land, Payload, Role, Withdraw};
 use lansync::hlc::Hlc;
-use lansync::id::{EventId, ObjectId, ProjectId};
+use lansync::id::{EventId, Media, ObjectId, ProjectId};
 use lansync::limits;
 use lansync::quic::CloseCode;
-use lansync::sync::Message;
+use lansync::sync::{MediaReply, MediaRequest, Message};
 
 /// Ana, Bo with a node of his own, and Mallory with a session. All are members.
 struct Stage {
@@ -561,7 +561,7 @@ fn requests_for_too_much_and_frontiers_without_end_end_the_session() {
                 ObjectId::Sha1(id)
             })
             .collect();
-        let request = lansync::sync::FetchRequest { want: many, have: vec![] };
+        let request = lansync::sync::FetchRequest { want: many, have: vec![], skip: 0 };
         let (mut send, _recv) = stage.session.connection.open_bi().await.expect("it is open");
         send.write_frame(&request.encode()).await.expect("it is open");
         let closed = stage.session.closed().await;
@@ -607,5 +607,62 @@ fn one_that_talks_and_never_reads_is_left() {
         let closed = stage.session.closed().await;
         assert!(closed.why.contains("it does not read what it is sent"), "{}", closed.why);
         stage.go_on().await;
+    });
+}
+
+/// A media file of LFS in somebody's repository, and the text of its pointer.
+fn media(clone: &Clone, text: &[u8]) -> (Media, Vec<u8>) {
+    let path = clone.dir.join(".git/media");
+    std::fs::write(&path, text).unwrap();
+    let sum = std::process::Command::new("sha256sum").arg(&path).output().expect("sha256sum runs");
+    let name = String::from_utf8(sum.stdout).unwrap()[..64].to_owned();
+    let directory = clone.dir.join(".git/lfs/objects").join(&name[..2]).join(&name[2..4]);
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::rename(&path, directory.join(&name)).unwrap();
+    let size = text.len() as u64;
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{name}\nsize {size}\n");
+    (Media { id: name.parse().unwrap(), size }, pointer.into_bytes())
+}
+
+#[test]
+fn media_is_served_only_for_commits_that_are_and_that_refer_to_it() {
+    run(async {
+        let Stage { ana, session, .. } = Stage::new().await;
+        let (public, pointer) = media(&ana, b"what everybody may have");
+        let (private, secret) = media(&ana, b"what nobody was offered");
+        let dir = &ana.dir;
+        git(dir, &["switch", "-q", "-c", "private/diary"]);
+        std::fs::write(dir.join("diary.bin"), secret).unwrap();
+        let diary = commit(dir, ".gitattributes", "*.bin filter=lfs -text\n");
+        git(dir, &["switch", "-q", "-c", "film", "main"]);
+        std::fs::write(dir.join("film.bin"), pointer).unwrap();
+        let film = commit(dir, ".gitattributes", "*.bin filter=lfs -text\n");
+        until("it is offered", || async { !ana.status().await.open.is_empty() }).await;
+
+        let ask = |commit, media| session.media(commit, vec![(media, 0)]);
+        assert_eq!(ask(film, public).await, MediaReply::Here(vec![true]));
+        for (commit, media) in [
+            (film, private),
+            (diary, private),
+            (diary, public),
+            (rev(dir, "main"), public),
+            (ObjectId::Sha1([9; 20]), public),
+            // The length is a part of what a pointer says.
+            (film, Media { size: 5, ..public }),
+        ] {
+            assert_eq!(ask(commit, media).await, MediaReply::NotHere, "{commit} {media:?}");
+        }
+    });
+}
+
+#[test]
+fn a_request_for_what_lies_behind_the_end_of_a_file_ends_the_session() {
+    run(async {
+        let Stage { ana, session, .. } = Stage::new().await;
+        let (one, _) = media(&ana, b"text");
+        let request = MediaRequest { commit: rev(&ana.dir, "main"), wants: vec![(one, 4)] };
+        let (mut send, _recv) = session.connection.open_bi().await.unwrap();
+        send.write_frame(&request.encode()).await.unwrap();
+        assert_eq!(session.closed().await.code, Some(CloseCode::Protocol));
     });
 }

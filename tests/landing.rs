@@ -273,6 +273,47 @@ fn rejected_withdrawn_and_offered_anew() {
 }
 
 #[test]
+fn an_approval_carries_over_to_a_revision_with_the_same_change_and_to_no_other() {
+    let Some(lan) = lan_or_skip() else { return };
+    let (on_ana, on_bo) = (lan.host("ana"), lan.host("bo"));
+    let (ana, bo) = (Person::on(&on_ana, "ana"), Person::on(&on_bo, "bo"));
+    two_maintainers(&ana, &bo);
+    let _ = ana.lansync(&["policy", "--approvals", "2"]).ok();
+    wait_for("the policy", LONG, || bo.lansync(&["--json", "policy"]).json()["approvals"] == 2);
+    let approved_by = |who: &Person<'_>| {
+        let all = who.proposal("bo/fix").map_or(Value::Null, |one| one["approvals"].clone());
+        all.as_array().map_or(0, |all| all.iter().filter(|one| one["member"] == "ana").count())
+    };
+
+    let tip = bo.commit_on("fix", "a.txt", "1\n", "Fix");
+    wait_for("the proposal", LONG, || ana.has("bo/fix", &tip));
+    let _ = ana.lansync(&["show", "bo/fix"]).ok();
+    let _ = ana.lansync(&["approve", "bo/fix"]).ok();
+    wait_for("one approval", LONG, || approved_by(&bo) == 1);
+    let amend = |title: &str| {
+        let _ = bo.git(&["switch", "--quiet", "fix"]);
+        let _ = bo.git(&["commit", "--quiet", "--amend", "-m", title]);
+        let _ = bo.git(&["switch", "--quiet", "main"]);
+        bo.rev("fix")
+    };
+    let renamed = amend("Fix, and say why");
+    wait_for("it carries over", LONG, || bo.has("bo/fix", &renamed) && approved_by(&bo) == 1);
+
+    // Another change waits for another word of hers.
+    let other = bo.commit_on("fix", "a.txt", "2\n", "Another change");
+    wait_for("another revision", LONG, || ana.has("bo/fix", &other));
+    let _ = bo.lansync(&["show", "bo/fix"]).ok();
+    let _ = bo.lansync(&["approve", "bo/fix"]).ok();
+    wait_for("bo approves", LONG, || {
+        let all = ana.proposal("bo/fix").map_or(Value::Null, |one| one["approvals"].clone());
+        all.as_array().is_some_and(|all| all.len() == 1 && all[0]["member"] == "bo")
+    });
+    assert_eq!(approved_by(&ana), 0);
+    assert_eq!(ana.land("bo/fix"), other);
+    assert_eq!(wait_until_equal(&[&ana, &bo]), other);
+}
+
+#[test]
 fn what_is_offered_and_what_stays() {
     let Some(lan) = lan_or_skip() else { return };
     let (on_ana, on_bo) = (lan.host("ana"), lan.host("bo"));

@@ -56,10 +56,10 @@ impl Side {
         while let Some(output) = self.sync.poll() {
             match output {
                 Output::Send { message, flush, .. } => said.push((message.encode(), flush)),
-                Output::Load { lacking, .. } => {
+                Output::Load { lacking, load, .. } => {
                     let lacking = self.state.clip(lacking);
                     let events = self.store.read(&lacking, limits::BATCH_BYTES).expect("it is read");
-                    self.sync.handle(0, Input::Loaded { peer: to, events });
+                    self.sync.handle(0, Input::Loaded { peer: to, load, events });
                 }
                 Output::Serves { .. } => {}
                 Output::Drop { why, .. } => panic!("it was dropped: {why}"),

@@ -1,7 +1,9 @@
 //! May an event be stored? Answered once, from its own causal past, with the same answer on every machine.
 
+use std::sync::Arc;
+
 use super::State;
-use super::authority::{Need, Past, Set};
+use super::authority::{Authority, Need, Past, Set};
 use crate::eventlog::rows::EventRow;
 use crate::eventlog::{Event, Kind, Payload};
 use crate::id::{EventId, IdentityId, Lid, MemberId};
@@ -67,6 +69,13 @@ impl Checked {
 }
 
 pub(super) fn check(state: &State, event: &Event) -> Result<Checked, Rejected> {
+    let checked = check_held(state, event)?;
+    bound(state, event, checked.at)?;
+    Ok(checked)
+}
+
+/// As [`check`], of an event that this log holds: as it came there was room for it.
+pub(super) fn check_held(state: &State, event: &Event) -> Result<Checked, Rejected> {
     let body = event.body();
     if body.project != state.project {
         return Err(Rejected::WrongProject);
@@ -84,7 +93,6 @@ pub(super) fn check(state: &State, event: &Event) -> Result<Checked, Rejected> {
     let (member, identity) = author(state, event, &past)?;
     event.verify_identity(&identity).map_err(|_| Rejected::Signature)?;
     links(state, event)?;
-    bound(state, event, at)?;
     if !state.healthy() {
         return Err(Rejected::Unreadable);
     }
@@ -112,6 +120,10 @@ fn author(state: &State, event: &Event, past: &Result<Past, Set>) -> Result<(Mem
         Ok(past) => authority.pasts.set(*past),
         Err(set) => set,
     };
+    let view = |authority: &Authority| match past {
+        Ok(past) => authority.view(*past),
+        Err(set) => Arc::new(authority.view_of(set)),
+    };
     let (member, identity) = match (body.seq, event.payload()) {
         (0, Payload::Genesis(genesis)) => {
             let names_nothing = body.seen.is_empty() && body.refs.is_empty();
@@ -124,7 +136,10 @@ fn author(state: &State, event: &Event, past: &Result<Past, Set>) -> Result<(Mem
         (0, Payload::Certify(certify)) => {
             let identity = certify.certificate.identity;
             certify.certificate.verify(&state.project, &body.author).map_err(|_| Rejected::Signature)?;
-            (authority.member_in(set, &identity).ok_or(Rejected::NotAMember)?, identity)
+            let member = authority.member_in(set, &identity);
+            // Who has become a member by later rules is not known here; the event is stored and served all the same.
+            let unknown = || view(authority).frozen.map(|_| MemberId::of(&identity));
+            (member.or_else(unknown).ok_or(Rejected::NotAMember)?, identity)
         }
         (0, _) | (_, Payload::Genesis(_) | Payload::Certify(_)) => return Err(Rejected::Links),
         _ => {
@@ -136,11 +151,12 @@ fn author(state: &State, event: &Event, past: &Result<Past, Set>) -> Result<(Mem
             (strand.member, strand.identity)
         }
     };
-    let live = match past {
-        Ok(past) => authority.view(*past).may(authority, &member, &identity, &body.author, Need::Any),
-        Err(set) => authority.view_of(set).may(authority, &member, &identity, &body.author, Need::Any),
-    };
-    if live { Ok((member, identity)) } else { Err(Rejected::NotAMember) }
+    let view = view(authority);
+    if view.frozen.is_some() || view.may(authority, &member, &identity, &body.author, Need::Any) {
+        Ok((member, identity))
+    } else {
+        Err(Rejected::NotAMember)
+    }
 }
 
 /// Every event that a payload names must be among its links, and be of the right kind.

@@ -210,7 +210,7 @@ impl State {
         let number = self.canonical_number(name)?;
         let heads = self.heads.get(number as usize)?;
         let heads = heads.iter().filter_map(|lid| Some((*lid, self.landing(lid)?))).collect();
-        let (mut unknown, mut needs_upgrade) = (false, false);
+        let (mut unknown, mut needs_upgrade) = (false, self.needs_rules().is_some());
         self.each_unsettled(|_, row, content| {
             if row.branch == number {
                 unknown = true;

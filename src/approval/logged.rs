@@ -10,8 +10,7 @@ use super::check::At;
 use super::{Change, State};
 use crate::eventlog::rows::{EventRow, Place, Table};
 use crate::eventlog::{Event, Frontier, Head, Intake};
-use crate::hlc::Millis;
-use crate::id::{EventId, IdentityId, MemberId};
+use crate::id::{EventId, IdentityId, MemberId, PeerId};
 
 impl State {
     /// Gives an event its place; begins a strand where it needs one.
@@ -68,18 +67,9 @@ impl State {
         if strand.cut.is_none_or(|cut| body.seq < cut) {
             (strand.logged, strand.logged_id) = (Some(body.seq), id);
         }
+        let member = strand.member;
         self.dirty.insert(place.strand);
-    }
-
-    /// From when on an event counts as received, by the wall clock: its own time, or later where its author writes more than
-    /// a log can take. The same on every machine; what is old is due at once.
-    pub fn due(&self, event: &Event) -> Millis {
-        let body = event.body();
-        let strands = self.authority.strands.of_feed(&body.author).iter();
-        let extended =
-            strands.map(|strand| self.authority.strands.get(*strand)).find(|strand| Some(strand.id) == body.prev);
-        let intake = extended.map_or_else(Intake::default, |strand| strand.intake);
-        intake.add(body.hlc, event.bytes().len()).due()
+        self.take_ration(&member, body.hlc, event.bytes().len());
     }
 
     /// Does it name an event past a cut, or stand on a strand that is cut?
@@ -156,19 +146,7 @@ impl State {
     }
 
     fn proof_of(&self, number: u32, strand: &Strand) -> Option<u64> {
-        let strands = &self.authority.strands;
-        let doubled = strands.doubled(&strand.feed)?;
-        let mut proofs: Vec<EventId> = Vec::new();
-        for other in strands.of_feed(&strand.feed) {
-            let other = strands.get(*other);
-            if other.from == doubled {
-                proofs.push(other.first);
-            } else if other.from < doubled && doubled <= other.seq {
-                proofs.extend(self.event_at(strands.on(self.number_of(other)?, doubled)?).map(|event| event.id()));
-            }
-        }
-        proofs.sort_unstable();
-        proofs.dedup();
+        let doubled = self.authority.strands.doubled(&strand.feed)?;
         let mine = if strand.from == doubled {
             strand.first
         } else if strand.from < doubled && doubled <= strand.seq {
@@ -176,12 +154,27 @@ impl State {
         } else {
             return None;
         };
-        proofs.iter().take(2).any(|id| *id == mine).then_some(doubled)
+        self.proofs_of_fork(&strand.feed).contains(&mine).then_some(doubled)
     }
 
-    fn number_of(&self, strand: &Strand) -> Option<u32> {
-        let of_feed = self.authority.strands.of_feed(&strand.feed);
-        of_feed.iter().copied().find(|number| self.authority.strands.get(*number).first == strand.first)
+    /// The two events that prove that a feed forked; none where it did not.
+    pub(super) fn proofs_of_fork(&self, feed: &PeerId) -> Vec<EventId> {
+        let strands = &self.authority.strands;
+        let Some(doubled) = strands.doubled(feed) else { return Vec::new() };
+        let mut proofs: Vec<EventId> = Vec::new();
+        for number in strands.of_feed(feed) {
+            let strand = strands.get(*number);
+            if strand.from == doubled {
+                proofs.push(strand.first);
+            } else if strand.from < doubled && doubled <= strand.seq {
+                let place = strands.on(*number, doubled);
+                proofs.extend(place.and_then(|place| self.event_at(place)).map(|event| event.id()));
+            }
+        }
+        proofs.sort_unstable();
+        proofs.dedup();
+        proofs.truncate(2);
+        proofs
     }
 
     /// The highest number of a cut strand that an event of the log on another strand names.

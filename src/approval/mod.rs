@@ -13,14 +13,17 @@ mod check;
 mod digest;
 mod earlier;
 mod forks;
+mod hearing;
 mod landing;
 mod logged;
 mod pen;
 mod people;
 mod proposal;
+mod rations;
 mod reckon;
 mod said;
 mod stored;
+mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +37,7 @@ pub use pen::Pen;
 pub use people::Member;
 pub use proposal::{Approval, Proposal, ProposalState, Rejection, Revision};
 pub use stored::Unfit;
+pub use tags::CanonicalTag;
 
 use crate::eventlog::rows::{EventRow, Layer, Place, Rows};
 use crate::eventlog::{Event, Genesis, Kind, Payload};
@@ -41,7 +45,8 @@ use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Lid, MemberId, ObjectId, PeerId, ProjectId};
 use authority::{Authority, Deed, Need, Past, Strand};
 
-/// The rules of fold, merge and objects that this version knows.
+/// The rules of fold, merge and objects that this version knows. A version that knows more folds every log again when it opens
+/// it, as at a change of its tables: what was not decided then is now.
 pub const RULES: u16 = 1;
 
 /// What became of the state with one event: values, for the node to act on.
@@ -109,6 +114,18 @@ pub enum Change {
     },
     /// What landings or governance need is another.
     PolicySet,
+    /// A maintainer tagged commits.
+    Tagged {
+        /// By which feed.
+        by: PeerId,
+        /// Names, with the commits that they stand for.
+        tags: Vec<(BranchName, ObjectId)>,
+    },
+    /// A grant or a policy that waited for votes counts now.
+    Seconded {
+        /// Which event.
+        on: EventId,
+    },
     /// Two events of one number are known in a feed.
     Forked {
         /// Which feed.
@@ -184,6 +201,19 @@ impl State {
         Ok(checked.map(|checked| self.apply(&Arc::new(event), checked)))
     }
 
+    /// As [`State::take`], of an event that a log holds already, where events may have come in another order: the bound of
+    /// what is kept as evidence was seen to then.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing is changed.
+    pub fn take_again(&mut self, event: &Arc<Event>) -> Result<Option<Vec<Change>>, Rejected> {
+        if self.holds(&event.id()) {
+            return Ok(None);
+        }
+        let checked = check::check_held(self, event)?;
+        Ok(Some(self.apply(event, checked)))
+    }
+
     /// Takes in an event that [`State::check`] found new just before, and says what changed.
     pub fn apply(&mut self, event: &Arc<Event>, checked: Checked) -> Vec<Change> {
         let (id, body) = (event.id(), event.body());
@@ -226,7 +256,14 @@ impl State {
         self.rows.put_event(id, row);
         let began = self.authority.strands.get(place.strand).from == place.seq;
         if governs || forked || more {
+            // By what held before; this vote is not weighed yet.
+            let on = match event.payload() {
+                Payload::Vote(vote) if self.void(&vote.on) == Some(Void::Votes) => Some(vote.on),
+                _ => None,
+            };
+            let on = on.filter(|on| self.row(on).is_some_and(|row| row.kind != Kind::REVOKE.0));
             self.reckon(forked.then_some(body.author), more, &mut changes);
+            changes.extend(on.filter(|on| self.is_counting(on)).map(|on| Change::Seconded { on }));
             if let Some(why) = self.void_row(&id, &row).filter(|_| governs) {
                 changes.push(Change::Void { event: id, why });
             }
@@ -272,6 +309,11 @@ impl State {
             Payload::Land(land) => {
                 let lid = self.land(event, land, row)?;
                 Change::LandingKnown { lid }
+            }
+            Payload::Tag(tag) if admissible => {
+                self.put_tags(&id, tag, row);
+                let tags = tag.tags.iter().map(|(name, _, commit)| (name.clone(), *commit)).collect();
+                Change::Tagged { by: body.author, tags }
             }
             _ => return if admissible { Ok(Vec::new()) } else { Err(Void::Role) },
         };
@@ -379,6 +421,14 @@ impl State {
         self.authority.now().demands
     }
 
+    /// The rules that a version must know to go on here, where they are later than those that this one knows: what they
+    /// govern is not decided here.
+    pub fn needs_rules(&self) -> Option<u16> {
+        let now = self.authority.now();
+        let raised = Some(now.demands.rules).filter(|rules| *rules > RULES);
+        [now.frozen, now.landings_frozen, raised].into_iter().flatten().max()
+    }
+
     /// Does this event count now?
     pub fn is_counting(&self, id: &EventId) -> bool {
         self.holds(id) && self.void(id).is_none()
@@ -386,7 +436,7 @@ impl State {
 
     /// May the author of this event do this, by what they knew and by what holds now?
     #[cfg(test)]
-    fn is_live(&self, id: &EventId) -> bool {
+    fn is_allowed(&self, id: &EventId) -> bool {
         match (self.authority.number(id), self.row(id)) {
             (Some(gov), _) => self.authority.is_live(gov),
             (None, Some(row)) => self.counts(&row),
@@ -403,6 +453,14 @@ impl State {
         let authority = &self.authority;
         if let Some(gov) = authority.number(id) {
             return authority.void(gov);
+        }
+        let view = authority.view(Past(row.past));
+        if let Some(rules) = view.frozen {
+            return Some(Void::Newer(rules));
+        }
+        if Kind(row.kind).is_newer() {
+            let rules = view.demands.rules;
+            return Some(if rules > RULES { Void::Newer(rules) } else { Void::Kind });
         }
         if let Some(why) = why_of(row.flags) {
             return Some(why);
@@ -433,7 +491,7 @@ fn why_bits(why: Void) -> u8 {
         Void::Heads => 3,
         Void::Policy => 4,
         // These are worked out anew whenever they are asked for.
-        Void::Role | Void::Revoked(_) | Void::Forked | Void::Rests | Void::Votes => 0,
+        Void::Role | Void::Revoked(_) | Void::Forked | Void::Rests | Void::Votes | Void::Newer(_) | Void::Kind => 0,
     };
     number << flags::WHY
 }

@@ -228,13 +228,18 @@ impl State {
         lacking.into_iter().map(from).collect()
     }
 
-    /// Heads of all feeds of the targets: what a revocation pins, so that what is known now stands.
+    /// The last of each feed of the targets that is part of the log, of each branch where it forked: what a revocation pins, so
+    /// that what is known now stands. What is held as evidence is not named, else it would come into the log with the revocation.
     pub fn pins(&self, targets: &[Target]) -> Vec<EventId> {
-        let strands = self.authority.strands.iter().filter(|(_, strand)| {
+        let logged = self.authority.strands.iter().filter_map(|(number, strand)| {
             let own = [Target::Member(strand.member), Target::Identity(strand.identity), Target::Feed(strand.feed)];
-            own.iter().any(|target| targets.contains(target))
+            let place = Place { strand: number, seq: strand.logged? };
+            own.iter().any(|target| targets.contains(target)).then_some((place, strand.logged_id))
         });
-        strands.map(|(_, strand)| strand.id).collect()
+        let last: Vec<(Place, EventId)> = logged.collect();
+        let above =
+            |place: &Place| last.iter().any(|(at, _)| at != place && self.authority.strands.on_chain(*place, *at));
+        last.iter().filter(|(place, _)| !above(place)).map(|(_, id)| *id).collect()
     }
 
     /// Can this member remove the other without others' votes?

@@ -242,6 +242,36 @@ impl State {
         Some(Proposal { id: row.id, last, revisions: told.revisions, approvals, rejections, state })
     }
 
+    /// What the member of this clone last said of a proposal, if that is an approval, by this clone, of an earlier revision than
+    /// its last, and of that revision's tip.
+    pub fn approved_before(&self, proposal: &Proposal, feed: &PeerId) -> Option<Approval> {
+        let number = self.row(&proposal.id).map(|row| row.about).filter(|number| *number > 0)?;
+        let strand = |said: &Said| self.authority.strands.get(said.place.strand);
+        let me = self.member_of_feed(feed)?;
+        let mut last = None;
+        self.each_said(number, |said| {
+            if said.tag == Tag::Propose || strand(said).member != me {
+                return true;
+            }
+            last = Some(*said);
+            false
+        });
+        let said = last.filter(|said| said.tag == Tag::Approve && strand(said).feed == *feed)?;
+        let event = self.event_at(said.place)?;
+        let Payload::Approve(approve) = event.payload() else { return None };
+        let revision = self.revision(&approve.revision)?;
+        let earlier = revision.id != proposal.last.id && revision.tip == approve.commit;
+        earlier.then(|| Approval {
+            id: event.id(),
+            member: me,
+            revision: approve.revision,
+            commit: approve.commit,
+            onto: approve.onto.clone(),
+            hlc: event.body().hlc,
+            message: approve.message.clone(),
+        })
+    }
+
     /// All proposals that count, oldest first as they came here.
     pub fn proposals(&self) -> impl Iterator<Item = Proposal> + '_ {
         (1..=self.proposals).filter_map(|number| self.describe_proposal(number, &self.proposal_row(number)?))

@@ -40,7 +40,7 @@ const SMALL: &[u8] = b"state";
 /// Why rows are no state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the rows of the state do not fit together ({0})")]
-pub struct Unfit(&'static str);
+pub struct Unfit(pub(super) &'static str);
 
 impl State {
     /// The state that `base` holds; an empty one where it holds nothing.

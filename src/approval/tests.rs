@@ -508,3 +508,89 @@ fn a_removal_that_needs_votes_says_how_many_and_whose() {
     assert_eq!(replay(&ana.log, ana.state.project()).digest(), ana.state.digest());
     assert_ne!(cleo.state.digest(), ana.state.digest());
 }
+
+#[test]
+fn a_second_removal_does_not_bring_in_what_the_first_cut_off() {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Contributor);
+    let mut bo = Hand::joiner(1, &ana);
+    ana.merge(&bo);
+    let mut cleo = ana.clone();
+    let feed = keys(1).0.peer();
+    let remove = |by: &mut Hand, target: Target| {
+        let mut pins = by.state.pins(&[target]);
+        pins.sort_unstable();
+        let revoke = crate::eventlog::Revoke {
+            targets: vec![target],
+            pins: pins.clone(),
+            reason: String::new(),
+            extensions: Extensions::default(),
+        };
+        by.write(Payload::Revoke(revoke), pins)
+    };
+    // The clone is taken off; what it wrote meanwhile comes to Ana alone.
+    remove(&mut ana, Target::Feed(feed));
+    cleo.merge(&ana);
+    let late = bo.propose("late", oid(7));
+    ana.merge(&bo);
+    assert!(ana.state.holds(&late) && !ana.state.is_logged(&late));
+    // Bo goes, comes back with another clone, and goes again. Cleo follows without ever needing what was cut off.
+    for _ in 0..2 {
+        remove(&mut ana, Target::Member(MemberId::of(&keys(1).1.identity())));
+        ana.grant(1, Role::Contributor);
+    }
+    assert!(!ana.state.is_logged(&late));
+    ana.log.retain(|event| event.id() != late);
+    cleo.merge(&ana);
+    assert_eq!(cleo.state.digest(), ana.state.digest());
+}
+
+fn policy(rules: u16) -> Payload {
+    let (approvals, own_counts, votes, extensions) = (1, true, 1, Extensions::default());
+    Payload::Policy(crate::eventlog::SetPolicy { approvals, own_counts, votes, rules, extensions })
+}
+
+/// Of rights, critical, and of no version that there is.
+const LATER: Kind = Kind(0o763);
+
+#[test]
+fn what_a_later_version_decides_is_not_decided_here() {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Contributor);
+    ana.write(policy(2), vec![]);
+    assert_eq!(ana.state.needs_rules(), Some(2));
+    let bos = MemberId::of(&keys(1).1.identity());
+    let apart = ana.clone();
+    let later = ana.write(Payload::Unknown(LATER, vec![1]), vec![]);
+    // What rests on it is stored, whoever wrote it, and changes nothing here.
+    let role = ana.grant(1, Role::Maintainer);
+    let stranger = ana.grant(2, Role::Contributor);
+    for id in [later, role, stranger] {
+        assert_eq!(ana.state.void(&id), Some(Void::Newer(2)));
+    }
+    let mut cleo = Hand::joiner(2, &ana);
+    let offer = cleo.propose("work", oid(3));
+    ana.merge(&cleo);
+    assert_eq!((ana.state.role(&bos), ana.state.members().len()), (Some(Role::Contributor), 2));
+    assert_eq!(ana.state.void(&offer), Some(Void::Newer(2)));
+    assert_eq!(ana.state.open_proposals().count(), 0);
+    assert!(ana.state.branch(&branch("main")).unwrap().needs_upgrade);
+    // What was decided without knowing of it holds.
+    let bo = Hand::joiner(1, &apart);
+    ana.merge(&bo);
+    assert_eq!(ana.state.void(&bo.log.last().unwrap().id()), None);
+    assert_eq!(replay(&ana.log, ana.state.project()).digest(), ana.state.digest());
+}
+
+#[test]
+fn a_kind_that_the_rules_do_not_have_means_nothing() {
+    let mut ana = Hand::founder();
+    let nothing = ana.write(Payload::Unknown(LATER, vec![1]), vec![]);
+    let other = ana.write(Payload::Unknown(Kind(0o761), vec![1]), vec![]);
+    let harmless = ana.write(Payload::Unknown(Kind(0o762), vec![1]), vec![]);
+    ana.grant(1, Role::Contributor);
+    assert_eq!(ana.state.void(&nothing), Some(Void::Kind));
+    assert_eq!(ana.state.void(&other), Some(Void::Kind));
+    assert_eq!(ana.state.void(&harmless), None);
+    assert_eq!((ana.state.needs_rules(), ana.state.members().len()), (None, 2));
+}

@@ -113,6 +113,10 @@ fn lines(done: &CloneDone, no_up: bool, here: &Path) -> Vec<String> {
         (Some(branch), true) => format!("It lies in {dir}, on {}, and is not shared on: lansync up", safe(branch)),
         (Some(branch), false) => format!("It lies in {dir}, on {}, and is shared on", safe(branch)),
     });
+    if done.pointers > 0 {
+        let files = count(done.pointers, "LFS file");
+        lines.push(format!("Nobody here has the content of {files}: lansync lfs, then git lfs checkout"));
+    }
     lines
 }
 
@@ -135,7 +139,7 @@ mod tests {
     fn joined_says_as_whom_how_much_and_where() {
         let project = ProjectName { id: "1".repeat(64), name: "payroll".to_owned() };
         let (member, dir, branch) = ("bo".to_owned(), "/home/bo/payroll".into(), Some("main".to_owned()));
-        let done = CloneDone { project, member, dir, objects: 41_210, bytes: 1, seconds: 1.93, branch };
+        let done = CloneDone { project, member, dir, objects: 41_210, bytes: 1, seconds: 1.93, branch, pointers: 0 };
         let said = lines(&done, false, Path::new("/home/bo"));
         assert_eq!(
             said,

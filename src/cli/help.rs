@@ -27,8 +27,12 @@ type Group = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const GROUPS: [Group; 4] = [
     ("Start", &["up", "clone"], &["down"]),
-    ("Every day", &["status", "inbox", "show", "approve", "log"], &["list", "diff", "propose", "reject", "withdraw"]),
-    ("People", &["members", "invite"], &["policy", "leave", "whoami"]),
+    (
+        "Every day",
+        &["status", "inbox", "show", "approve", "log"],
+        &["list", "diff", "propose", "reject", "withdraw", "lfs"],
+    ),
+    ("People", &["members", "invite"], &["policy", "leave", "whoami", "passphrase"]),
     ("Trouble", &["doctor"], &["verify", "peers", "connect"]),
 ];
 

@@ -17,10 +17,12 @@ mod inbox;
 mod invite;
 mod joining;
 mod leave;
+mod lfs;
 mod list;
 mod log;
 mod machines;
 mod members;
+mod passphrase;
 mod peers;
 mod platform;
 mod plot;
@@ -28,6 +30,7 @@ mod policy;
 mod propose;
 mod reject;
 mod rights;
+mod secret;
 mod show;
 mod start;
 mod status;
@@ -91,12 +94,14 @@ enum Command {
     Down(down::Down),
     Leave(leave::Leave),
     Policy(policy::Policy),
+    Passphrase(passphrase::Passphrase),
     Verify(verify::Verify),
     Propose(propose::Propose),
     List(list::List),
     Diff(diff::Diff),
     Reject(reject::Reject),
     Withdraw(withdraw::Withdraw),
+    Lfs(lfs::Lfs),
     Peers(peers::Peers),
     Connect(connect::Connect),
     Whoami(whoami::Whoami),
@@ -194,6 +199,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Doctor(doctor) => doctor::run(context, doctor).await,
         Command::Leave(leave) => leave::run(context, leave).await,
         Command::Policy(policy) => policy::run(context, policy).await,
+        Command::Passphrase(passphrase) => passphrase::run(context, passphrase).await,
         Command::Verify(verify) => verify::run(context, verify).await,
         Command::Down(down) => down::run(context, down).await,
         Command::Propose(propose) => propose::run(context, propose).await,
@@ -201,6 +207,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Diff(diff) => diff::run(context, diff).await,
         Command::Reject(reject) => reject::run(context, reject).await,
         Command::Withdraw(withdraw) => withdraw::run(context, withdraw).await,
+        Command::Lfs(lfs) => lfs::run(context, lfs).await,
         Command::Peers(peers) => peers::run(context, peers).await,
         Command::Connect(connect) => connect::run(context, connect).await,
         Command::Whoami(whoami) => whoami::run(context, whoami).await,

@@ -111,6 +111,10 @@ pub(super) fn not_shared(branch: &NotShared) -> String {
 
 /// `objects 12,000 of 41,210, 3.4 MB, 18 MB/s`, after so many seconds.
 pub(super) fn progress(progress: &Progress, seconds: f64) -> String {
+    // Bytes of LFS files are all that is known of them.
+    if progress.step == "lfs" {
+        return format!("LFS files {} of {}", bytes(progress.done), bytes(progress.total));
+    }
     let mut text = match progress.step.as_str() {
         "checkout" => "files".to_owned(),
         "log" => "events".to_owned(),

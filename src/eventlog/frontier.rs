@@ -74,6 +74,18 @@ impl Frontier {
         self.heads.insert(strand, (feed, head));
     }
 
+    /// As far as both go.
+    pub fn within(mut self, other: &Self) -> Self {
+        self.heads.retain(|strand, (_, head)| match other.head(*strand) {
+            Some(other) => {
+                *head = other.min(*head);
+                true
+            }
+            None => false,
+        });
+        self
+    }
+
     /// Equal on two peers = same log.
     pub fn digest(&self) -> [u8; 32] {
         let mut heads: Vec<&(PeerId, Head)> = self.heads.values().collect();

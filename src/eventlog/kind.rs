@@ -47,6 +47,8 @@ impl Kind {
     pub const LINK: Self = Self(0o143);
     /// Names what was seen, nothing else.
     pub const ACK: Self = Self(0o150);
+    /// Names commits for ever: a maintainer's tags.
+    pub const TAG: Self = Self(0o244);
     // Reserved from day one, so that nothing else takes their numbers: Epoch 0o163, Attachment 0o170,
     // Redact 0o200, KeyHash 0o210, Migrate 0o223, Objection 0o230.
 
@@ -55,14 +57,43 @@ impl Kind {
         self.0 & 1 == 1
     }
 
-    /// Does an event of this kind use rights, and so carry a second signature by the identity key?
-    pub fn uses_rights(self) -> bool {
-        self.governs() || matches!(self, Self::INVITE | Self::APPROVE)
+    /// Is it of a later version, and does something follow from it that this one cannot work out?
+    pub fn is_newer(self) -> bool {
+        self.is_critical() && self.name().is_none()
     }
 
-    /// Is it one of the events from which authority follows?
+    /// Does an event of this kind use rights, and so carry a second signature by the identity key? Of later kinds all do from
+    /// which rights follow.
+    pub fn uses_rights(self) -> bool {
+        let known = matches!(
+            self,
+            Self::GENESIS
+                | Self::GRANT
+                | Self::REVOKE
+                | Self::VOTE
+                | Self::POLICY
+                | Self::LINK
+                | Self::INVITE
+                | Self::APPROVE
+                | Self::TAG
+        );
+        known || (self.is_newer() && self.area() == Area::Rights)
+    }
+
+    /// Is it one of the events from which authority follows? Of later kinds also those on which landings depend: who has such
+    /// an event in their past must be known, and that is kept of governance events.
     pub fn governs(self) -> bool {
-        matches!(self, Self::GENESIS | Self::GRANT | Self::REVOKE | Self::VOTE | Self::POLICY | Self::LINK)
+        let known = matches!(self, Self::GENESIS | Self::GRANT | Self::REVOKE | Self::VOTE | Self::POLICY | Self::LINK);
+        known || (self.is_newer() && self.area() != Area::Other)
+    }
+
+    /// What an event of this kind is about.
+    pub fn area(self) -> Area {
+        match self.0 >> 1 & 3 {
+            1 => Area::Rights,
+            2 => Area::Landings,
+            _ => Area::Other,
+        }
     }
 
     /// Its name in `log`; `None` where this version does not know it.
@@ -82,6 +113,7 @@ impl Kind {
             Self::POLICY => "policy",
             Self::LINK => "link",
             Self::ACK => "ack",
+            Self::TAG => "tag",
             _ => return None,
         })
     }
@@ -103,10 +135,22 @@ impl Kind {
             Self::POLICY,
             Self::LINK,
             Self::ACK,
+            Self::TAG,
         ]
         .into_iter()
         .find(|kind| kind.name() == Some(name))
     }
+}
+
+/// What a kind governs, told by its number so that also versions which do not know the kind can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    /// Nothing that others are decided by.
+    Other,
+    /// Who may do what.
+    Rights,
+    /// What canonical branches are.
+    Landings,
 }
 
 /// What a member may do, from most to least.
@@ -315,6 +359,16 @@ pub struct Land {
     pub extensions: Extensions,
 }
 
+/// Makes tags canonical.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tag {
+    /// By name, ascending: what the ref is at (a tag object, or the commit itself), and the commit that this stands for.
+    /// A tag's name follows the rules of a branch's.
+    pub tags: Vec<(BranchName, ObjectId, ObjectId)>,
+    /// Later additions.
+    pub extensions: Extensions,
+}
+
 /// The part of a landing that says what it does: equal content is one landing, whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LandingContent {
@@ -399,6 +453,8 @@ pub enum Payload {
     Link(Link),
     /// [`Kind::ACK`]
     Ack(Ack),
+    /// [`Kind::TAG`]
+    Tag(Tag),
     /// Any other kind.
     Unknown(Kind, Vec<u8>),
 }
@@ -425,6 +481,7 @@ impl Payload {
             Kind::POLICY => Self::Policy(codec::decode(bytes, LIMIT)?),
             Kind::LINK => Self::Link(codec::decode(bytes, LIMIT)?),
             Kind::ACK => Self::Ack(codec::decode(bytes, LIMIT)?),
+            Kind::TAG => Self::Tag(codec::decode(bytes, LIMIT)?),
             kind => Self::Unknown(kind, bytes.to_vec()),
         };
         if payload.within_bounds() { Ok(payload) } else { Err(DecodeError::Malformed) }
@@ -447,6 +504,7 @@ impl Payload {
             Self::Policy(payload) => (Kind::POLICY, codec::encode(payload)),
             Self::Link(payload) => (Kind::LINK, codec::encode(payload)),
             Self::Ack(payload) => (Kind::ACK, codec::encode(payload)),
+            Self::Tag(payload) => (Kind::TAG, codec::encode(payload)),
             Self::Unknown(kind, bytes) => (*kind, bytes.clone()),
         }
     }
@@ -467,6 +525,7 @@ impl Payload {
             Self::Policy(payload) => &payload.extensions,
             Self::Link(payload) => &payload.extensions,
             Self::Ack(payload) => &payload.extensions,
+            Self::Tag(payload) => &payload.extensions,
             Self::Unknown(..) => return None,
         })
     }
@@ -509,6 +568,9 @@ impl Payload {
             Self::Vote(vote) => fits(&vote.message, limits::TEXT_BYTES),
             Self::Policy(policy) => policy.approvals > 0 && policy.votes > 0 && policy.rules > 0,
             Self::Link(link) => fits(&link.name, limits::TITLE_BYTES),
+            Self::Tag(tag) => {
+                (1..=limits::TAGS).contains(&tag.tags.len()) && tag.tags.is_sorted_by(|(a, ..), (b, ..)| a < b)
+            }
             Self::Certify(_) | Self::Withdraw(_) | Self::Ack(_) | Self::Unknown(..) => true,
         };
         fields && self.extensions().is_none_or(|extensions| extensions.0.is_sorted_by(|a, b| a.0 < b.0))

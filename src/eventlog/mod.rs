@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure but `store`, the driver that keeps the log in redb.
 
+mod checkpoint;
 pub mod compact;
 mod event;
 mod frontier;
@@ -13,13 +14,14 @@ mod rights;
 pub mod rows;
 pub mod store;
 
+pub use checkpoint::{Checkpoint, Reached};
 pub use event::{Body, Draft, Event, Malformed};
 pub(crate) use frontier::short;
 pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
-pub use intake::Intake;
+pub use intake::{Intake, Ration};
 pub use kind::{
-    Ack, Approve, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
-    Propose, Reject, Revoke, Role, SetPolicy, Target, Vote, Withdraw,
+    Ack, Approve, Area, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
+    Propose, Reject, Revoke, Role, SetPolicy, Tag, Target, Vote, Withdraw,
 };
 
 /// A durable event with the strand it is held on.

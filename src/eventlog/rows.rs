@@ -4,6 +4,7 @@
 //! one append. All numbers in keys are big-endian, so that the order of bytes is that of the numbers.
 
 mod memory;
+mod merge;
 mod recent;
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-pub use memory::Memory;
+pub use memory::{Differs, Memory};
 pub(crate) use recent::Kept;
 use recent::Recent;
 
@@ -51,13 +52,15 @@ pub enum Table {
     Landed,
     /// Feed's strand (u32), other strand (u32) → highest seq (u64) of the first that an event of the second names.
     Named,
-    /// One row each, by name.
+    /// One row each, by name: `state`, and `ration` with a member and a day (u32).
     Single,
+    /// A tag's name, 0, hlc (u64) and id of the event that tagged it → its place and past, the object, the commit.
+    Tags,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Events,
         Self::Strands,
         Self::Governance,
@@ -73,6 +76,7 @@ impl Table {
         Self::Landed,
         Self::Named,
         Self::Single,
+        Self::Tags,
     ];
 }
 
@@ -274,61 +278,11 @@ impl Rows {
     }
 
     fn ascend(&self, table: Table, from: &[u8], to: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
-        let mut over = self.over(table, from, to).into_iter().peekable();
-        let mut go_on = true;
-        self.base.scan(table, from, &mut |key, value| {
-            while let Some((at, new)) = over.next_if(|(at, _)| *at < key) {
-                if let Some(new) = new {
-                    go_on = each(at, new);
-                    if !go_on {
-                        return false;
-                    }
-                }
-            }
-            go_on = match over.next_if(|(at, _)| *at == key) {
-                Some((at, Some(new))) => each(at, new),
-                Some((_, None)) => true,
-                None => each(key, value),
-            };
-            go_on
-        });
-        for (at, new) in over {
-            if !go_on {
-                return;
-            }
-            if let Some(new) = new {
-                go_on = each(at, new);
-            }
-        }
+        merge::ascend(&*self.base, table, from, self.over(table, from, to).into_iter(), &mut each);
     }
 
     fn descend(&self, table: Table, from: &[u8], to: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> bool) {
-        let mut over = self.over(table, from, to).into_iter().rev().peekable();
-        let mut go_on = true;
-        self.base.scan_back(table, to, &mut |key, value| {
-            while let Some((at, new)) = over.next_if(|(at, _)| *at > key) {
-                if let Some(new) = new {
-                    go_on = each(at, new);
-                    if !go_on {
-                        return false;
-                    }
-                }
-            }
-            go_on = match over.next_if(|(at, _)| *at == key) {
-                Some((at, Some(new))) => each(at, new),
-                Some((_, None)) => true,
-                None => each(key, value),
-            };
-            go_on
-        });
-        for (at, new) in over {
-            if !go_on {
-                return;
-            }
-            if let Some(new) = new {
-                go_on = each(at, new);
-            }
-        }
+        merge::descend(&*self.base, table, to, self.over(table, from, to).into_iter().rev(), &mut each);
     }
 
     /// What layers changed of one table, from a key on and below another (to the end where that is empty); of two

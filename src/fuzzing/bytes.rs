@@ -14,7 +14,7 @@ use crate::id::{self, BranchName, EventId, Handle, ObjectId, PeerId};
 use crate::limits;
 use crate::quic::{self, Coming};
 use crate::service::control::read_envelope;
-use crate::sync::{FetchReply, FetchRequest, Hello, JoinMessage, Message, Ticket, Words};
+use crate::sync::{FetchReply, FetchRequest, Hello, JoinMessage, MediaReply, MediaRequest, Message, Ticket, Words};
 
 /// A stream of frames that comes in pieces: the first byte says of which length. Every frame is read as a message.
 pub fn frame(bytes: &[u8]) {
@@ -52,7 +52,12 @@ fn message(frame: &[u8]) {
     match &message {
         Message::Unknown(tag) => assert_eq!(*tag, frame[0]),
         Message::Events(events) => events.iter().for_each(|bytes| event(bytes)),
-        Message::Frontier { .. } | Message::Held(_) | Message::Objects(_) | Message::Clock(_) | Message::Chain(_) => {}
+        Message::Frontier { .. }
+        | Message::Held(_)
+        | Message::Objects(_)
+        | Message::Clock(_)
+        | Message::Chain(_)
+        | Message::Over { .. } => {}
         Message::Enough => assert_eq!(frame, [8], "it has no content"),
     }
     assert!(matches!(message, Message::Unknown(_)) || message.encode() == frame);
@@ -130,6 +135,14 @@ pub fn fetch(bytes: &[u8]) {
     if let Ok(reply) = FetchReply::decode(bytes) {
         assert_eq!(reply.encode(), bytes);
     }
+    if let Ok(request) = MediaRequest::decode(bytes) {
+        assert_eq!(request.encode(), bytes);
+        assert!(request.wants.len() <= limits::MEDIA_FILES);
+        assert!(request.wants.iter().all(|(media, begun)| *begun < media.size));
+    }
+    if let Ok(reply) = MediaReply::decode(bytes) {
+        assert_eq!(reply.encode(), bytes);
+    }
 }
 
 /// A TXT record: a key, by a number or spelled out, and a value, as often as there are bytes.
@@ -196,6 +209,10 @@ pub fn object(bytes: &[u8]) {
         let links = (commit.tree(), commit.parents().collect::<Vec<_>>());
         assert_eq!(git::fuzzing::links(bytes), Some(links), "walks go where git would");
     }
+    if git::fuzzing::takes_tag(bytes) {
+        assert!(gix::objs::TagRef::from_bytes(bytes, gix::hash::Kind::Sha1).is_ok());
+    }
+    let _ = git::fuzzing::takes_modules(bytes);
 }
 
 /// A pack on its way into quarantine. Its checksum is made good where it is the only thing that is wrong, or nothing
@@ -207,7 +224,7 @@ pub fn pack(bytes: &[u8]) {
     if cfg!(fuzzing) {
         HOOK.get_or_init(|| drop(std::panic::take_hook()));
     }
-    let small = PackLimits { objects: 64, bytes: 1 << 20, object_bytes: 1 << 20, all_object_bytes: 1 << 22 };
+    let small = PackLimits { objects: 64, bytes: 1 << 20, object_bytes: 1 << 20, all_object_bytes: 1 << 22, depth: 50 };
     let (content, _) = bytes.split_at(bytes.len().saturating_sub(20));
     let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
     hasher.update(content);

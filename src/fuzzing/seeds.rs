@@ -8,9 +8,12 @@ use crate::codec;
 use crate::discovery::{Announcement, JoinCode, Joining, RootsTag, join_name, member_name};
 use crate::eventlog::{Event, FrontierEntry};
 use crate::git::testing::Fixture;
-use crate::id::{EventId, Handle, ObjectId, PeerId, ProjectId, unhex};
+use crate::id::{EventId, Handle, Media, MediaId, ObjectId, PeerId, ProjectId, unhex};
 use crate::keys::{IdentityKey, Secret};
-use crate::sync::{Asker, FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, Ticket, VERSION};
+use crate::sync::{
+    Asker, FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, MediaReply, MediaRequest, Message, Ticket,
+    VERSION,
+};
 
 /// A target, what the value is, its bytes.
 type Seed = (&'static str, String, Vec<u8>);
@@ -44,6 +47,10 @@ fn messages() -> Vec<Seed> {
         ("events", Message::Events(vec![event.clone(), event]).encode()),
         ("held", Message::Held(vec![entry, entry]).encode()),
         ("objects", Message::Objects(vec![tip, other]).encode()),
+        ("clock", Message::Clock(1_800_000_000_000).encode()),
+        ("chain", Message::Chain(vec![entry, FrontierEntry { seq: 9, ..entry }]).encode()),
+        ("enough", Message::Enough.encode()),
+        ("over", Message::Over { heard: true }.encode()),
         ("later", vec![200, 1, 2]),
     ];
     let framed = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_le_bytes(), bytes].concat();
@@ -56,15 +63,21 @@ fn messages() -> Vec<Seed> {
     let identity = IdentityKey(Secret::from_seed([2; 32]));
     let hello = Hello {
         version: VERSION,
-        features: 0,
+        features: Hello::features(false),
         program: "0.1.0".to_owned(),
         clock: 1_800_000_000_000,
         certificate: identity.certify(&PROJECT, &ANA),
         digest: [7; 32],
     };
     seeds.push(("hello", "hello".to_owned(), hello.encode()));
-    let request = FetchRequest { want: vec![tip], have: vec![other, tip] };
+    let hearing = Hello { features: Hello::features(true), ..hello };
+    seeds.push(("hello", "hearing".to_owned(), hearing.encode()));
+    let request = FetchRequest { want: vec![tip], have: vec![other, tip], skip: 0 };
     seeds.push(("fetch", "request".to_owned(), request.encode()));
+    let media = Media { id: MediaId([3; 32]), size: 1_000 };
+    let request = MediaRequest { commit: tip, wants: vec![(media, 0), (media, 999)] };
+    seeds.push(("fetch", "media".to_owned(), request.encode()));
+    seeds.push(("fetch", "media-here".to_owned(), MediaReply::Here(vec![true, false]).encode()));
     for (name, reply) in [("pack", FetchReply::Pack), ("busy", FetchReply::Busy)] {
         seeds.push(("fetch", name.to_owned(), reply.encode()));
     }
@@ -86,12 +99,21 @@ fn joining() -> Vec<Seed> {
     let (id, signature) = (identity.identity(), ticket.redeem(&BO, &identity.identity(), &[7; 32]));
     let (handle, name) = ("bo".to_owned(), "Bo".to_owned());
     let redeem = JoinMessage::Redeem { identity: id, handle, name, proof: signature, invite: ticket.invite, signature };
+    let redeem_link = JoinMessage::RedeemLink {
+        identity: id,
+        name: "laptop".to_owned(),
+        proof: signature,
+        ticket: ticket.invite,
+        signature,
+        link: signature,
+    };
     let nonce = JoinMessage::Nonce { nonce: [9; 16], member: "ana".to_owned(), project: "payroll".to_owned() };
     let messages = [
         ("ask", ask),
         ("nonce", nonce),
         ("reveal", JoinMessage::Reveal { nonce: [8; 16] }),
         ("redeem", redeem),
+        ("redeem-link", redeem_link),
         ("admitted", JoinMessage::Admitted { project: PROJECT, handle: "bo".to_owned() }),
         ("refused", JoinMessage::Refused { why: JoinRefusal::BadProof }),
     ];

@@ -82,7 +82,9 @@ impl Node {
             Message::Held(entries) => Input::Has { peer, heads: located(&entries) },
             Message::Objects(commits) => Input::Serves { peer, commits },
             Message::Enough => Input::Enough(peer),
-            Message::Events(_) | Message::Clock(_) | Message::Chain(_) | Message::Unknown(_) => return None,
+            Message::Events(_) | Message::Clock(_) | Message::Chain(_) | Message::Over { .. } | Message::Unknown(_) => {
+                return None;
+            }
         })
     }
 }
@@ -238,7 +240,7 @@ impl Pair {
                         node.sync.handle(0, Input::Flushed(peer));
                     }
                 }
-                Output::Load { peer, lacking } => {
+                Output::Load { peer, load, lacking } => {
                     assert!(node.up.contains(&peer) && !lacking.is_empty());
                     let held = |strand: u32, from: u64, to: u64| {
                         let feed = &feeds()[strand as usize][0].body().author;
@@ -250,7 +252,7 @@ impl Pair {
                     events.sort_by_key(Event::order);
                     events.truncate(3);
                     let events = events.into_iter().filter_map(on_its_strand).collect();
-                    node.sync.handle(0, Input::Loaded { peer, events });
+                    node.sync.handle(0, Input::Loaded { peer, load, events });
                 }
                 Output::Serves { peer, .. } => assert_eq!(peer, LIAR),
                 Output::Drop { peer, .. } => {

@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gix::bstr::ByteSlice;
+use gix::bstr::{BString, ByteSlice};
 use gix::objs;
 
 use super::Repository;
@@ -44,7 +44,9 @@ impl From<MergeError> for HistoryError {
             MergeError::Malformed(id) => Self::Malformed(id),
             MergeError::Store(source) => Self::Store(source),
             MergeError::Io(source) => Self::Store(gix::Error::from_error(source)),
-            MergeError::UnknownRules(_) | MergeError::Collision => unreachable!("nothing is merged here"),
+            MergeError::UnknownRules(_) | MergeError::Collision | MergeError::Storing(_) => {
+                unreachable!("nothing is merged here")
+            }
         }
     }
 }
@@ -121,6 +123,46 @@ impl Repository {
         Ok(self.ask(|history| history.merge_bases(&[one], other))?.first().copied())
     }
 
+    /// What `tip` changes, file by file and by id, against where it left these branches (`git diff-tree -r`, without renames).
+    /// `None` where it left them nowhere or at several places, changes nothing, or more than is looked at.
+    ///
+    /// # Errors
+    /// As [`Self::is_ancestor`].
+    pub(crate) fn raw_change(&self, branches: &[ObjectId], tip: ObjectId) -> Result<Option<RawChange>, HistoryError> {
+        let bases = self.ask(|history| history.merge_bases(branches, tip))?;
+        let [base] = bases[..] else { return Ok(None) };
+        let mut store = Store::new(self.local());
+        let (old, new) = (store.read_commit(base)?.tree, store.read_commit(tip)?.tree);
+        let (mut change, mut looked_at) = (RawChange::new(), 0);
+        let mut todo = vec![(BString::default(), Some(old), Some(new))];
+        while let Some((dir, old, new)) = todo.pop() {
+            let mut read = |id: Option<ObjectId>| id.map_or(Ok(Tree::new()), |id| store.tree(id));
+            let (old, new) = (read(old)?, read(new)?);
+            for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+                let (old, new) = (old.get(name).copied(), new.get(name).copied());
+                if old == new {
+                    continue;
+                }
+                looked_at += 1;
+                if looked_at > STATS_ENTRIES {
+                    return Ok(None);
+                }
+                let mut path = dir.clone();
+                path.extend_from_slice(name);
+                let tree = |entry: Option<Entry>| entry.filter(|entry| entry.kind == Kind::Tree).map(|entry| entry.id);
+                let leaf = |entry: Option<Entry>| entry.filter(|entry| entry.kind != Kind::Tree);
+                if leaf(old) != leaf(new) {
+                    change.insert(path.clone(), (leaf(old), leaf(new)));
+                }
+                if tree(old) != tree(new) {
+                    path.push(b'/');
+                    todo.push((path, tree(old), tree(new)));
+                }
+            }
+        }
+        Ok((!change.is_empty()).then_some(change))
+    }
+
     /// The commits without parents that `tip` reaches, by id. Walks the whole history.
     ///
     /// # Errors
@@ -144,6 +186,18 @@ impl Repository {
     /// [`HistoryError`] where it is not here or no commit.
     pub fn summary(&self, commit: ObjectId) -> Result<CommitSummary, HistoryError> {
         summary(&mut Store::new(self.local()), commit)
+    }
+
+    /// Commits that `tips` reach and none of `bases` does.
+    pub(super) fn only_in(&self, tips: &[ObjectId], bases: &[ObjectId]) -> Result<Vec<ObjectId>, HistoryError> {
+        Ok(self.ask(|history| history.sides(tips, bases))?.left)
+    }
+
+    /// The commit that a text names, in any way that `git rev-parse` takes and that is known here.
+    pub fn commit_named(&self, text: &str) -> Option<ObjectId> {
+        let repo = self.local();
+        let commit = repo.rev_parse_single(text).ok()?.object().ok()?.peel_to_kind(gix::objs::Kind::Commit).ok()?;
+        Some(super::from_gix(&commit.id))
     }
 
     /// The newest `max` commits that `tip` reaches and none of `bases` does, newest first, and how many there are.
@@ -208,6 +262,9 @@ fn cut(mut text: String, bytes: usize) -> String {
 }
 
 type Change = (Option<Entry>, Option<Entry>);
+
+/// Files with what they were and what they are: modes and ids.
+pub(crate) type RawChange = BTreeMap<BString, Change>;
 
 struct Count {
     store: Store,

@@ -1,14 +1,17 @@
 //! Everything that touches the user's repository, through gix: open, watch, make and check packs, merge, move refs.
 //!
 //! *Architecture Invariant:* knows nothing of the log, of peers or of rights: it takes and gives object ids, branch
-//! names, bytes and paths. Only `refs` moves refs, only `quarantine` adds objects that others sent. No hook, filter,
-//! credential prompt or other program of the user's is ever run from here.
+//! names, bytes and paths. Only `refs` moves refs, only `quarantine` adds objects that others sent, only `lfs` media. No
+//! hook or credential prompt is ever run from here, and of the user's filters only those that write the files of a work
+//! tree; that of Git LFS is done here, without its program and its network.
 
 use std::path::{Path, PathBuf};
 
 use crate::id::ObjectId;
 
 mod history;
+mod housekeeping;
+mod lfs;
 mod merge;
 mod objects;
 mod open;
@@ -22,15 +25,17 @@ mod watch;
 mod worktree;
 
 pub use history::{CommitSummary, Distance, HistoryError, LineStats};
+pub use housekeeping::{Consolidated, HousekeepingError};
+pub use lfs::{LfsError, MediaOfTrees, MediaRefused, MediaStore};
 pub use merge::{Clash, Clashing, MergeError, Merged, RULES};
 pub use open::{OpenError, ReadFailed, global_config};
-pub use pack::{PackError, PackStats};
+pub use pack::{PackError, PackStats, Skip};
 #[cfg(any(test, fuzzing))]
 pub(crate) use quarantine::fuzzing;
-pub use quarantine::{Adopted, Blame, PackLimits, PackProgress, PackRefused, Quarantined};
-pub use refs::{Branches, Head, RefError, Tracked};
+pub use quarantine::{Adopted, Blame, Interrupted, Kept, PackLimits, PackProgress, PackRefused, Quarantined};
+pub use refs::{Branches, Head, Reason, RefError, Tracked};
 pub use watch::{Watch, WatchError};
-pub use worktree::{LocalMove, NotClean, Operation, WorktreeError};
+pub use worktree::{LfsFilter, LocalMove, NotClean, Operation, WorktreeError};
 
 /// A repository that can be shared: not bare, SHA-1, whole. Cheap to clone and to send to another thread.
 #[derive(Clone)]

@@ -133,6 +133,15 @@ impl Objects {
         }
     }
 
+    /// How many bytes an object has, without reading them where that can be avoided.
+    pub(super) fn size(&self, id: &gix::oid) -> Result<u64, Unread> {
+        match self.handle.try_header(id) {
+            Ok(Some(header)) => Ok(header.size()),
+            Ok(None) => Err(Unread::Missing(id.to_owned())),
+            Err(error) => Err(Unread::Corrupt(id.to_owned(), chain(&error))),
+        }
+    }
+
     /// The bytes of a tree.
     pub(super) fn tree<'a>(&self, id: &gix::oid, buf: &'a mut Vec<u8>) -> Result<&'a [u8], Unread> {
         match self.read(id, buf)? {

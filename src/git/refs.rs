@@ -1,17 +1,22 @@
 //! Refs: what the user's branches are at, and the refs that lansync keeps beside them.
 //!
 //! `refs/remotes/lansync/<branch>` is what the log says a canonical branch is at, `refs/remotes/lansync/@<handle>/<branch>`
-//! a proposal. Nothing else is written here; local branches are moved by `worktree`.
+//! a proposal; what else is kept stands below `refs/lansync/` (`keep`). Canonical tags are made in `refs/tags/`, and never
+//! moved. Nothing else is written here; local branches are
+//! moved by `worktree`.
 
+mod keep;
 mod lock;
 mod read;
 mod reflog;
+mod tags;
 mod write;
 
 use std::collections::BTreeMap;
 
 use super::{Repository, from_gix, to_gix};
 use crate::id::{BranchName, Handle, ObjectId};
+pub use keep::Reason;
 use read::Value;
 use write::Change;
 

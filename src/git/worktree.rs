@@ -10,6 +10,7 @@ mod first;
 mod guard;
 mod lock;
 mod look;
+mod media;
 mod place;
 mod platform;
 #[cfg(all(test, unix))]
@@ -28,6 +29,8 @@ use self::changes::Changes;
 use self::guard::Guard;
 use self::lock::IndexLock;
 use self::look::look;
+use self::media::Lfs;
+pub use self::media::LfsFilter;
 use self::place::Placer;
 use super::Repository;
 use super::history::HistoryError;
@@ -94,6 +97,13 @@ pub enum NotClean {
     WorktreeMissing(PathBuf),
     /// The branch is a symbolic ref to another.
     Symbolic,
+    /// Git LFS keeps files of the new commit, and the content of some is not here.
+    MediaMissing {
+        /// One of them.
+        first: BString,
+        /// How many there are.
+        count: usize,
+    },
 }
 
 /// What somebody has begun in a work tree and not finished.
@@ -253,7 +263,7 @@ impl Repository {
 
     fn move_worktree(
         &self,
-        worktree: gix::Repository,
+        mut worktree: gix::Repository,
         branch: &BranchName,
         name: &str,
         from: ObjectId,
@@ -268,6 +278,7 @@ impl Repository {
         if let Some(operation) = look::operation(&worktree) {
             return Err(Stop::NotClean(NotClean::InProgress(operation)));
         }
+        let filter = media::take_filter(&mut worktree)?;
         let mut guard = Guard::new(&self.lansync_dir(), worktree.git_dir())?;
         let mut lock = IndexLock::take(worktree.index_path(), &mut guard)?;
         // Nobody can switch the branch any more; did somebody, just before?
@@ -283,8 +294,10 @@ impl Repository {
         }
 
         let changes = Changes::between(&worktree, from, to)?;
-        let mut placer = Placer::new(&worktree, &root, guard.scratch(), &changes)?;
+        let lfs = Lfs::new(&worktree, &changes.new, self.media_store(), filter)?;
+        let mut placer = Placer::new(&worktree, &root, guard.scratch(), &changes, lfs)?;
         let (mut index, standing) = look(&worktree, &root, &changes, &mut placer)?;
+        placer.has_media(&changes)?;
         placer.place_all(&changes, &standing)?;
         changes.put_into(&mut index, &root)?;
         changes::write_index(&index, &mut lock.file).map_err(io_at(&worktree.index_path()))?;

@@ -33,6 +33,12 @@ impl Connecting {
         false
     }
 
+    /// Who is at this address takes us for no member.
+    pub(super) fn turned_away(&mut self, addr: SocketAddr, why: &str) -> bool {
+        let addrs = if self.addrs.contains(&addr) { self.addrs.clone() } else { Vec::new() };
+        addrs.is_empty() || self.not_reached(&addrs, why)
+    }
+
     /// These addresses did not lead to a session.
     pub(super) fn not_reached(&mut self, addrs: &[SocketAddr], why: &str) -> bool {
         if self.addrs != addrs {
@@ -51,8 +57,28 @@ pub(super) fn done<T: serde::Serialize>(value: &T) -> Result<Vec<Reply>, Refusal
     Ok(vec![Reply::Done { value }])
 }
 
+/// Is the identity's key needed for it?
+fn uses_rights(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Approve { .. }
+            | Request::Accept { .. }
+            | Request::Invite { .. }
+            | Request::Link { .. }
+            | Request::Unlink { .. }
+            | Request::Revoke { .. }
+            | Request::SetRole { .. }
+            | Request::Vote { .. }
+            | Request::Leave
+            | Request::SetPolicy { .. }
+    )
+}
+
 impl Core {
     pub(super) fn command(&mut self, now: Millis, request: Request, reply: Answer) {
+        if let Err(locked) = if uses_rights(&request) { self.identity.key().map(drop) } else { Ok(()) } {
+            return drop(reply.send(Err(locked)));
+        }
         match request {
             Request::Approve { proposal, commit, message } => match self.approving(&proposal, commit.as_deref()) {
                 Ok((revision, commit)) => {
@@ -81,6 +107,7 @@ impl Core {
             | Request::Vote { .. }
             | Request::Leave
             | Request::SetPolicy { .. } => self.govern(now, request, reply),
+            Request::Media { commit, all } => self.want_media(commit.as_deref(), all, reply),
             Request::Connect { addr } => self.connect(&addr, reply),
             reading => self.read(reading, reply),
         }

@@ -19,9 +19,9 @@ use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::hlc::Millis;
 use crate::id::{BranchName, EventId, MemberId, ObjectId, PeerId};
-use crate::keys::{Certificate, FeedKey, IdentityKey};
+use crate::keys::{Certificate, FeedKey};
 use crate::quic::{CloseCode, Endpoint};
-use crate::sync::{Fetches, Sync};
+use crate::sync::{Fetches, Mesh, Sync};
 
 /// How this machine's refs and branches last moved.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,7 @@ pub(super) struct Core {
     pub(super) repo: Repository,
     pub(super) store: Arc<Store>,
     pub(super) feed: FeedKey,
-    pub(super) identity: IdentityKey,
+    pub(super) identity: Arc<super::keyring::Keyring>,
     pub(super) me: PeerId,
     pub(super) certificate: Certificate,
     pub(super) discovery_key: [u8; 32],
@@ -62,7 +62,10 @@ pub(super) struct Core {
     pub(super) fetches: Fetches,
     pub(super) sessions: BTreeMap<PeerId, Session>,
     pub(super) next_session: u64,
+    pub(super) hearings: super::hearing::Hearings,
     pub(super) known: BTreeMap<PeerId, Known>,
+    /// With whom to have sessions.
+    pub(super) mesh: Mesh,
     /// Commits whose objects were published or verified here: these are served, and trusted to be whole.
     pub(super) held: Arc<BTreeSet<ObjectId>>,
     /// Local branches as they were when last looked at.
@@ -86,11 +89,20 @@ pub(super) struct Core {
     pub(super) before_first_look: Option<Vec<Answer>>,
     pub(super) not_shared: Vec<NotShared>,
     pub(super) landing: LandingState,
+    pub(super) media: super::media::MediaState,
+    pub(super) tags: super::tags::Tags,
     pub(super) moves: Moves,
+    /// What came of a fetch that was cut, with the haves that it was asked for with.
+    pub(super) kept: Option<(Vec<ObjectId>, crate::git::Kept)>,
+    pub(super) house: super::housekeeping::House,
     /// How many streams serve objects, by peer.
     pub(super) serving: BTreeMap<PeerId, usize>,
     pub(super) asks: Asks,
     pub(super) copies: super::copies::Copies,
+    /// Is this feed to be left behind at the next start, as it is far ahead?
+    pub(super) ahead: bool,
+    /// Revisions to which an approval may carry over.
+    pub(super) carrying: super::carrying::Carrying,
     /// Tickets for further machines of one's own.
     pub(super) link_tickets: super::machines::LinkTickets,
     /// Another project here has this history: what to tell as long as nobody else is in this one.
@@ -116,10 +128,22 @@ impl Core {
             tracing::warn!(%error, "the place of this clone could not be noted");
         }
         let repo = self.repo.clone();
-        tokio::task::spawn_blocking(move || repo.clean_quarantine());
+        tokio::task::spawn_blocking(move || {
+            repo.clean_quarantine();
+            repo.clean_media();
+        });
+        self.recall_kept();
+        self.house_wants_keeping(self.clock.steady());
         // What this clone published, and what it found sound, is here whatever a crash left of the notes.
-        let own = self.state.open_proposals().filter(|proposal| proposal.last.peer == self.me);
-        let mut here: Vec<ObjectId> = own.map(|proposal| proposal.last.tip).collect();
+        let mut here: Vec<ObjectId> = Vec::new();
+        for proposal in self.state.open_proposals() {
+            if proposal.last.peer == self.me {
+                here.push(proposal.last.tip);
+            }
+            if proposal.revisions > 1 {
+                self.carrying.look_at(proposal.id);
+            }
+        }
         for (branch, _) in self.state.canonical() {
             here.extend(self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits()));
         }
@@ -202,7 +226,7 @@ impl Core {
         };
         !self.state.canonical().is_empty()
             && self.state.canonical().iter().all(at_tip)
-            && self.state.unsettled().iter().all(|landing| self.landing.lacks(&landing.lid))
+            && self.state.unsettled().iter().all(|landing| self.landing.absent.has(&landing.lid))
             && self.has_begun()
     }
 
@@ -218,6 +242,7 @@ impl Core {
 
     /// Ends everything: what is pending is appended, sessions close, peers are remembered.
     pub(super) async fn end(&mut self) -> Stopped {
+        self.house.stop();
         let unsent = self.unsent();
         let store = self.store.clone();
         let layer = self.begin_append();
@@ -235,6 +260,7 @@ impl Core {
             session.connection.close(CloseCode::Bye, "not shared any more");
         }
         self.sessions.clear();
+        self.hearings.close_all("not shared any more");
         Stopped { unsent }
     }
 }

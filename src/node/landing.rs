@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::absent::Absent;
 use super::core::Core;
+use super::keeping::Keeping;
 use super::run::{Answer, Wake};
 use super::sessions::millis;
 use crate::api::{ApproveDone, Refusal, Reply};
@@ -31,15 +33,19 @@ pub(super) struct LandingState {
     pub(super) refs_wanted: bool,
     /// A local branch could not follow yet.
     pub(super) local_behind: bool,
-    /// Packs that arrived and whose objects no ref holds yet.
-    pub(super) adopted: Vec<Adopted>,
+    /// What keeps objects from being pruned.
+    pub(super) keeping: Keeping,
+    /// Commits of this very clone that git pruned: others may have them.
+    pub(super) lost: BTreeSet<ObjectId>,
     /// Landings whose objects are not here.
-    missing: BTreeSet<Lid>,
+    pub(super) absent: Absent,
     /// When this node completes or joins landings that nobody else did.
     due: BTreeMap<Key, Millis>,
     /// What did not merge, with the paths.
     pub(super) conflicts: Arc<BTreeMap<Key, Vec<String>>>,
     approving: VecDeque<Approving>,
+    /// Answers that say "landed", to be given when the refs and the local branch say so too.
+    landed: Vec<(ApproveDone, Answer)>,
 }
 
 /// An `approve` on its way.
@@ -52,30 +58,33 @@ pub(super) struct Approving {
 
 /// A finished job.
 pub(super) enum LandingWork {
-    /// Landings that were recomputed: sound, unsound, or not possible with what is here.
-    Settled(Vec<(Unsettled, Option<bool>)>),
+    /// Landings that were recomputed.
+    Settled(Vec<(Unsettled, Verdict, Option<Adopted>)>),
     /// A landing that nobody wrote yet was merged.
-    Merged { landable: Landable, merged: Result<Merged, String> },
+    Merged { landable: Landable, merged: Result<(Merged, Option<Adopted>), String> },
     /// The same for an `approve`.
-    Approved { approving: Approving, landable: Landable, merged: Result<Merged, String> },
+    Approved { approving: Approving, landable: Landable, merged: Result<(Merged, Option<Adopted>), String> },
+    /// Is the change of a revision the one that was approved before?
+    Compared { carried: super::carrying::Carried, same: bool },
     /// Refs were moved.
     Refs(super::moving::Report),
 }
 
+/// What recomputing a landing came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Sound,
+    Unsound,
+    /// Not possible with what is here.
+    NotHere,
+    /// Its objects were here, and were pruned.
+    Gone,
+}
+
 impl LandingState {
-    /// Are the objects of this landing known to be missing?
-    pub(super) fn lacks(&self, lid: &Lid) -> bool {
-        self.missing.contains(lid)
-    }
-
-    /// A landing became known.
-    pub(super) fn heard(&mut self, _now: Millis, lid: Lid) {
-        self.missing.remove(&lid);
-    }
-
-    /// What was missing may be here now.
-    pub(super) fn objects_came(&mut self) {
-        self.missing.clear();
+    /// Is a job under way that writes to the repository?
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy
     }
 
     pub(super) fn next_wake(&self) -> Option<Millis> {
@@ -118,15 +127,23 @@ impl Core {
         // Nothing moves for a landing that a crash could still take back.
         let mut unsettled = self.state.unsettled();
         unsettled.retain(|next| self.state.carriers(&next.lid).iter().any(|id| !self.pending.has(id)));
-        if unsettled.iter().any(|next| !self.landing.missing.contains(&next.lid) && next.waits_for.is_empty()) {
+        if unsettled.iter().any(|next| !self.landing.absent.has(&next.lid) && next.waits_for.is_empty()) {
             return self.start_settle(unsettled);
         }
         if self.landing.refs_wanted {
             self.landing.refs_wanted = false;
             self.landing.busy = true;
-            let plan = self.plan_refs();
+            let mut plan = self.plan_refs();
+            (plan.whole, plan.unsure) = self.landing.keeping.begin();
             let then = |report| Wake::Landing(Box::new(LandingWork::Refs(report)));
             return super::objects::with_repo(self, move |repo| plan.carry_out(repo), then);
+        }
+        for (done, reply) in std::mem::take(&mut self.landing.landed) {
+            answer(&done, reply);
+        }
+        if self.start_carrying() {
+            self.landing.busy = true;
+            return;
         }
         let ready = self.landing.due.iter().find(|(_, at)| **at <= now).map(|(key, _)| key.clone());
         if let Some(ready) = ready {
@@ -142,7 +159,7 @@ impl Core {
 
     /// What any member's node may write now: approved commits that have not landed, and joins of heads.
     fn completable(&self) -> Vec<Landable> {
-        if !self.has_begun() {
+        if !self.has_begun() || self.state.needs_rules().is_some() {
             return Vec::new();
         }
         let mut all = self.state.landable();
@@ -179,10 +196,15 @@ impl Core {
 
     fn start_settle(&mut self, unsettled: Vec<Unsettled>) {
         self.landing.busy = true;
+        self.landing.absent.look();
         let held = self.held.clone();
         let newest: Vec<ObjectId> =
             self.state.newest(&BTreeSet::new()).into_iter().filter(|commit| self.held.contains(commit)).collect();
-        let job = move |repo: &Repository| settle(repo, unsettled, |commit| whole(repo, &held, &newest, commit));
+        let kept = self.landing.keeping.whole();
+        let job = move |repo: &Repository| {
+            let whole = |commit: &ObjectId| kept.contains(commit) || whole(repo, &held, &newest, commit);
+            settle(repo, unsettled, whole, &held)
+        };
         super::objects::with_repo(self, job, |done| Wake::Landing(Box::new(LandingWork::Settled(done))));
     }
 
@@ -213,8 +235,12 @@ impl Core {
         self.landing.busy = false;
         match work {
             LandingWork::Settled(done) => self.settled(done),
-            LandingWork::Merged { landable, merged } => self.complete(now, landable, merged),
+            LandingWork::Merged { landable, merged } => {
+                let merged = self.keep_merged(merged);
+                self.complete(now, landable, merged);
+            }
             LandingWork::Approved { approving, landable, merged } => {
+                let merged = self.keep_merged(merged);
                 let now_heads = self.state.branch(&landable.branch).map_or_else(Vec::new, |heads| heads.lids());
                 if now_heads == landable.heads {
                     self.write_approval(now, approving, landable, merged);
@@ -223,15 +249,40 @@ impl Core {
                     self.landing.approving.push_front(approving);
                 }
             }
+            LandingWork::Compared { carried, same } => self.compared(now, &carried, same),
             LandingWork::Refs(report) => self.refs_moved(now, report),
         }
     }
 
-    fn settled(&mut self, done: Vec<(Unsettled, Option<bool>)>) {
-        for (landing, sound) in done {
-            let Some(sound) = sound else {
-                self.landing.missing.insert(landing.lid);
-                continue;
+    /// What was merged is kept until a ref holds it, or nobody wants it.
+    fn keep_merged(&mut self, merged: Result<(Merged, Option<Adopted>), String>) -> Result<Merged, String> {
+        let (merged, adopted) = merged?;
+        if let (Some(adopted), Merged::Commit(new)) = (adopted, &merged) {
+            self.landing.keeping.arrived(adopted, vec![*new]);
+            self.landing.refs_wanted = true;
+        }
+        Ok(merged)
+    }
+
+    fn settled(&mut self, done: Vec<(Unsettled, Verdict, Option<Adopted>)>) {
+        for (landing, verdict, adopted) in done {
+            if let Some(adopted) = adopted {
+                self.landing.keeping.arrived(adopted, vec![landing.content.new]);
+                self.landing.refs_wanted = true;
+            }
+            let sound = match verdict {
+                Verdict::Sound => true,
+                Verdict::Unsound => false,
+                Verdict::NotHere => {
+                    self.landing.absent.in_vain(landing.lid);
+                    continue;
+                }
+                Verdict::Gone => {
+                    self.landing.absent.in_vain(landing.lid);
+                    self.count_on_no_more(&[landing.content.tip]);
+                    self.landing.lost.insert(landing.content.tip);
+                    continue;
+                }
             };
             let moved = Arc::make_mut(&mut self.state).settle(&landing.lid, sound);
             if sound {
@@ -391,9 +442,10 @@ impl Core {
             landed: lands.map(|commit| commit.to_string()),
             needs,
         };
-        self.once_durable(Box::new(move |_, result| {
-            let value = serde_json::to_value(&done).unwrap_or_default();
-            let _ = reply.send(result.map(|()| vec![Reply::Done { value }]));
+        self.once_durable(Box::new(move |core, result| match result {
+            Ok(()) if done.landed.is_some() => core.landing.landed.push((done, reply)),
+            Ok(()) => answer(&done, reply),
+            Err(refusal) => drop(reply.send(Err(refusal))),
         }));
     }
 
@@ -404,7 +456,12 @@ impl Core {
     }
 }
 
-fn merge(repo: &Repository, landable: &Landable) -> Result<Merged, String> {
+fn answer(done: &ApproveDone, reply: Answer) {
+    let value = serde_json::to_value(done).unwrap_or_default();
+    let _ = reply.send(Ok(vec![Reply::Done { value }]));
+}
+
+fn merge(repo: &Repository, landable: &Landable) -> Result<(Merged, Option<Adopted>), String> {
     repo.merge(RULES, &landable.head_commits, landable.tip, &landable.branch).map_err(|error| error.to_string())
 }
 
@@ -419,37 +476,55 @@ fn whole(repo: &Repository, held: &BTreeSet<ObjectId>, newest: &[ObjectId], comm
     held.contains(commit) || newest.iter().any(|newest| repo.is_ancestor(*commit, *newest).unwrap_or(false))
 }
 
-/// Recomputes landings, each after those it is on.
+/// Recomputes landings, each after those it is on. What is not here yet is stored.
 fn settle(
     repo: &Repository,
     unsettled: Vec<Unsettled>,
     whole: impl Fn(&ObjectId) -> bool,
-) -> Vec<(Unsettled, Option<bool>)> {
+    held: &BTreeSet<ObjectId>,
+) -> Vec<(Unsettled, Verdict, Option<Adopted>)> {
     let mut sound_here: BTreeSet<Lid> = BTreeSet::new();
     let mut done = Vec::new();
     for next in unsettled {
         if !next.waits_for.iter().all(|lid| sound_here.contains(lid)) {
             continue;
         }
-        let content = &next.content;
-        let sound = if whole(&content.tip) {
-            match repo.merge(content.rules, &next.heads, content.tip, &content.branch) {
-                Ok(Merged::FastForward(new) | Merged::Commit(new)) => Some(new == content.new),
-                Ok(Merged::Conflict(_)) => Some(false),
-                // So on every machine.
-                Err(MergeError::Malformed(_) | MergeError::Collision) => Some(false),
-                Err(error) => {
-                    tracing::warn!(%error, "a landing cannot be recomputed yet");
-                    None
-                }
-            }
-        } else {
-            None
-        };
-        if sound == Some(true) {
+        let (verdict, adopted) =
+            if whole(&next.content.tip) { recompute(repo, &next, &whole, held) } else { (Verdict::NotHere, None) };
+        if verdict == Verdict::Sound {
             sound_here.insert(next.lid);
         }
-        done.push((next, sound));
+        done.push((next, verdict, adopted));
     }
     done
+}
+
+fn recompute(
+    repo: &Repository,
+    next: &Unsettled,
+    whole: &impl Fn(&ObjectId) -> bool,
+    held: &BTreeSet<ObjectId>,
+) -> (Verdict, Option<Adopted>) {
+    let content = &next.content;
+    // It came with those that follow it, or was merged here just before.
+    let merged = if repo.has(&content.new) && whole(&content.new) {
+        repo.recompute(content.rules, &next.heads, content.tip, &content.branch).map(|merged| (merged, None))
+    } else {
+        repo.merge(content.rules, &next.heads, content.tip, &content.branch)
+    };
+    let verdict = match merged {
+        Ok((Merged::FastForward(new) | Merged::Commit(new), adopted)) => {
+            return (if new == content.new { Verdict::Sound } else { Verdict::Unsound }, adopted);
+        }
+        Ok((Merged::Conflict(_), _)) => Verdict::Unsound,
+        // So on every machine.
+        Err(MergeError::Malformed(_) | MergeError::Collision) => Verdict::Unsound,
+        Err(error) => {
+            tracing::warn!(%error, "a landing cannot be recomputed yet");
+            let missing = matches!(error, MergeError::Missing(_)) && held.contains(&content.tip);
+            let gone = missing && !repo.connected(&[content.tip], &next.heads).unwrap_or(true);
+            if gone { Verdict::Gone } else { Verdict::NotHere }
+        }
+    };
+    (verdict, None)
 }

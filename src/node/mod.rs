@@ -3,6 +3,9 @@
 //! [`Node`] is the handle; the loop is `run`, and everything that can wake it is the closed enum `Wake`.
 //! Many nodes can live in one process: a service runs one for each repository, tests run several.
 
+mod absent;
+mod ahead;
+mod carrying;
 pub mod clock;
 mod clocks;
 mod commands;
@@ -12,9 +15,14 @@ mod dialling;
 mod forget;
 mod governing;
 mod greet;
+mod hearing;
+mod housekeeping;
+mod keeping;
+pub mod keyring;
 mod landing;
 mod look;
 mod machines;
+mod media;
 mod moving;
 mod notices;
 mod objects;
@@ -29,6 +37,7 @@ mod run;
 mod sessions;
 mod settings;
 mod snapshot;
+mod tags;
 mod telling;
 mod writing;
 
@@ -41,9 +50,10 @@ use crate::api::{Notice, Progress, Refusal, Reply, Request, Status};
 use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
-use crate::keys::{Context, FeedKey, IdentityKey};
+use crate::keys::{Certificate, Context, FeedKey};
 use crate::quic::{Connection, Endpoint};
 
+pub(crate) use ahead::leave_behind;
 pub(crate) use dialling::remembered_peer;
 pub(crate) use look::branch_rows;
 pub use offline::offline;
@@ -62,7 +72,9 @@ pub struct Parts {
     /// The clone's key.
     pub feed: FeedKey,
     /// The person's key.
-    pub identity: IdentityKey,
+    pub identity: std::sync::Arc<keyring::Keyring>,
+    /// By it, of the clone's key.
+    pub certificate: Certificate,
     /// Settings.
     pub settings: Settings,
     /// The process's endpoint.

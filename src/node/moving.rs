@@ -1,13 +1,15 @@
 //! Moving refs: what is canonical, what is proposed, and local branches that are clean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::clock;
 use super::core::Core;
+use super::keeping::{Proof, keep, refs};
 use super::sessions::millis;
+use super::tags::TagReport;
 use crate::api::Refusal;
-use crate::approval::ProposalState;
-use crate::git::{LocalMove, NotClean, Repository, Tracked};
+use crate::approval::{CanonicalTag, ProposalState};
+use crate::git::{LocalMove, NotClean, Reason, Repository, Tracked};
 use crate::hlc::Millis;
 use crate::id::{BranchName, EventId, Handle, ObjectId};
 use crate::limits;
@@ -20,6 +22,14 @@ pub(super) struct Plan {
     proposals: BTreeMap<(Handle, BranchName), ObjectId>,
     /// Open proposals, to see which the canonical branch contains.
     open: Vec<(EventId, BranchName, ObjectId)>,
+    /// Canonical tags that are not here yet.
+    tags: Vec<CanonicalTag>,
+    /// What is needed beside these, and why.
+    pub(super) reasons: BTreeMap<ObjectId, Reason>,
+    /// What is whole for sure.
+    pub(super) whole: BTreeSet<ObjectId>,
+    /// What is to be looked at again.
+    pub(super) unsure: BTreeSet<ObjectId>,
 }
 
 /// What was done.
@@ -29,7 +39,18 @@ pub(super) struct Report {
     tracking: Vec<(BranchName, ObjectId, bool)>,
     local: Vec<(BranchName, ObjectId, Result<LocalMove, String>)>,
     contained: Vec<(BranchName, ObjectId)>,
-    failed: Vec<String>,
+    pub(super) failed: Vec<String>,
+    /// Commits that were to be held and are not here, or not whole.
+    pub(super) gone: BTreeSet<ObjectId>,
+    /// Commits at which no ref stands any more, and that no canonical branch contains.
+    pub(super) dropped: BTreeSet<ObjectId>,
+    /// Heads that `lansync/<branch>` could not be moved to.
+    pub(super) refused: BTreeSet<ObjectId>,
+    /// What all refs of lansync's are at now.
+    pub(super) kept: BTreeSet<ObjectId>,
+    /// Of these, those to look at again.
+    pub(super) unsure: BTreeSet<ObjectId>,
+    tags: TagReport,
 }
 
 impl Core {
@@ -49,14 +70,19 @@ impl Core {
                 open.push((proposal.id, last.target.clone(), last.tip));
             }
         }
-        Plan { canonical: self.state.canonical().iter().filter_map(tip).collect(), proposals, open }
+        let canonical: Vec<_> = self.state.canonical().iter().filter_map(tip).collect();
+        let shown = proposals.values().copied().chain(canonical.iter().map(|(_, commit)| *commit)).collect();
+        let reasons = self.reasons(&shown);
+        let (whole, unsure) = (BTreeSet::new(), BTreeSet::new());
+        Plan { canonical, proposals, open, reasons, whole, unsure, tags: self.tags_to_make() }
     }
 
-    pub(super) fn refs_moved(&mut self, now: Millis, report: Report) {
-        // Refs hold the objects now; git's housekeeping may have the packs.
-        for adopted in std::mem::take(&mut self.landing.adopted) {
-            adopted.release();
+    pub(super) fn refs_moved(&mut self, now: Millis, mut report: Report) {
+        if self.refs_hold(&mut report) {
+            self.house_wants_keeping(now);
         }
+        // A tag may stand for what only now is canonical.
+        self.look_again |= report.tracking.iter().any(|(.., moved)| *moved);
         for (branch, commit, moved) in report.tracking {
             let at = if moved { self.clock.wall() } else { self.moves.tracking.get(&branch).map_or(0, |(_, at)| *at) };
             self.hold(&[commit]);
@@ -69,6 +95,8 @@ impl Core {
         }
         // The refs of what has landed go in a second round.
         self.landing.refs_wanted |= contained;
+        self.media.stale = true;
+        self.tags_made(report.tags);
         self.landing.local_behind = false;
         for (branch, to, outcome) in report.local {
             self.local_moved(branch, to, outcome);
@@ -78,6 +106,8 @@ impl Core {
             self.problem(&Refusal::new("refs", format!("a ref cannot be moved: {why}"), hint));
             self.landing.local_behind = true;
         }
+        // To be looked at again once git has done.
+        self.landing.local_behind |= self.landing.keeping.is_unsure();
         if self.landing.local_behind {
             self.next_look = self.next_look.min(now + millis(limits::BEHIND_LOOK));
         }
@@ -103,6 +133,12 @@ impl Core {
             Ok(LocalMove::Ahead { ahead, behind }) => {
                 format!("it has {ahead} commit{} of its own and lacks {behind}", if ahead == 1 { "" } else { "s" })
             }
+            // Its content is on its way: nothing to tell of yet.
+            Ok(LocalMove::NotClean { what: what @ NotClean::MediaMissing { .. } }) if self.media.is_busy(&to) => {
+                self.landing.local_behind = true;
+                self.moves.not_pulled.insert(branch, not_clean(&what));
+                return;
+            }
             Ok(LocalMove::NotClean { what }) => not_clean(&what),
             Err(why) => why,
         };
@@ -116,17 +152,42 @@ impl Core {
 }
 
 impl Plan {
+    /// All commits that refs are to be at.
+    pub(super) fn wanted(&self) -> BTreeSet<ObjectId> {
+        let canonical = self.canonical.iter().map(|(_, commit)| *commit);
+        canonical.chain(self.proposals.values().copied()).chain(self.reasons.keys().copied()).collect()
+    }
+
     /// Moves what can be moved; the rest is reported.
     pub(super) fn carry_out(self, repo: &Repository) -> Report {
         let mut report = Report::default();
         if let Err(error) = repo.take_left_locks_away() {
             report.failed.push(error.to_string());
         }
+        if let Err(why) = self.write(repo, &mut report) {
+            report.failed.push(why);
+        }
+        report
+    }
+
+    fn write(&self, repo: &Repository, report: &mut Report) -> Result<(), String> {
+        self.look_again(repo, report)?;
+        let (tracked, kept) = refs(repo)?;
+        let there = tracked.values().chain(kept.values()).copied().collect();
+        let mut proof = Proof::new(repo, there, self.whole.clone());
         for (branch, commit) in &self.canonical {
-            match move_tracking(repo, branch, *commit) {
-                Ok(moved) => report.tracking.push((branch.clone(), *commit, moved)),
+            match move_tracking(repo, branch, *commit, &mut proof) {
+                Ok(Some(moved)) => report.tracking.push((branch.clone(), *commit, moved)),
+                Ok(None) => {
+                    report.gone.insert(*commit);
+                    continue;
+                }
                 Err(why) => {
                     report.failed.push(why);
+                    report.refused.insert(*commit);
+                    if let Err(why) = keep(repo, Reason::Head, *commit, &mut proof, report) {
+                        report.failed.push(why);
+                    }
                     continue;
                 }
             }
@@ -141,31 +202,48 @@ impl Plan {
                 report.contained.push((branch.clone(), *tip));
             }
         }
-        self.move_proposals(repo, &mut report);
-        report
+        self.keep(repo, &mut proof, report);
+        self.move_proposals(repo, &tracked, &mut proof, report);
+        if !self.tags.is_empty() {
+            let tips: Vec<ObjectId> = report.tracking.iter().map(|(_, commit, _)| *commit).collect();
+            report.tags = super::tags::make(repo, self.tags.clone(), &tips);
+        }
+        self.let_go(repo, &proof, report)
     }
 
-    fn move_proposals(&self, repo: &Repository, report: &mut Report) {
-        let there = match repo.tracked() {
-            Ok(there) => there,
-            Err(error) => return report.failed.push(error.to_string()),
-        };
+    fn move_proposals(
+        &self,
+        repo: &Repository,
+        there: &BTreeMap<Tracked, ObjectId>,
+        proof: &mut Proof<'_>,
+        report: &mut Report,
+    ) {
         // Deleted first: `@bo/fix` makes room for `@bo/fix/more`.
-        for (tracked, at) in &there {
+        for (tracked, at) in there {
             let Tracked::Proposal(handle, branch) = tracked else { continue };
-            if !self.proposals.contains_key(&(handle.clone(), branch.clone()))
-                && let Err(error) = repo.delete_tracking(tracked, *at)
-            {
-                report.failed.push(error.to_string());
+            if !self.proposals.contains_key(&(handle.clone(), branch.clone())) {
+                match repo.delete_tracking(tracked, *at) {
+                    Ok(()) => drop(report.dropped.insert(*at)),
+                    Err(error) => report.failed.push(error.to_string()),
+                }
             }
         }
         for ((handle, branch), tip) in &self.proposals {
-            if there.get(&Tracked::Proposal(handle.clone(), branch.clone())) == Some(tip) {
+            let old = there.get(&Tracked::Proposal(handle.clone(), branch.clone()));
+            if old == Some(tip) {
                 continue;
             }
-            if let Err(error) = repo.set_proposal(handle, branch, *tip) {
-                report.failed.push(error.to_string());
-            }
+            let set = proof.is_whole(*tip).and_then(|whole| {
+                if !whole {
+                    report.gone.insert(*tip);
+                    return Ok(());
+                }
+                repo.set_proposal(handle, branch, *tip).map_err(|error| error.to_string())?;
+                proof.holds(*tip);
+                report.dropped.extend(old);
+                Ok(())
+            });
+            report.failed.extend(set.err());
         }
     }
 }
@@ -184,15 +262,27 @@ fn not_clean(what: &NotClean) -> String {
         NotClean::Sparse => "only part of the files is checked out".to_owned(),
         NotClean::SeveralWorktrees => "several work trees have it checked out".to_owned(),
         NotClean::WorktreeMissing(path) => format!("its work tree {} is not there", path.display()),
+        NotClean::MediaMissing { first, count: 1 } => format!("the LFS file of {first} is not here yet"),
+        NotClean::MediaMissing { first, count } => {
+            format!("the LFS files of {first} and {} more are not here yet", count - 1)
+        }
         NotClean::Symbolic => "it is a symbolic ref".to_owned(),
     }
 }
 
-/// A canonical ref only ever fast-forwards.
-fn move_tracking(repo: &Repository, branch: &BranchName, to: ObjectId) -> Result<bool, String> {
+/// A canonical ref only ever fast-forwards. Whether it moved; `None` where the commit is not here, or not whole.
+fn move_tracking(
+    repo: &Repository,
+    branch: &BranchName,
+    to: ObjectId,
+    proof: &mut Proof<'_>,
+) -> Result<Option<bool>, String> {
     let old = repo.tracking(branch).map_err(|error| error.to_string())?;
     if old == Some(to) {
-        return Ok(false);
+        return Ok(Some(false));
+    }
+    if !proof.is_whole(to)? {
+        return Ok(None);
     }
     if let Some(old) = old
         && repo.has(&old)
@@ -202,5 +292,6 @@ fn move_tracking(repo: &Repository, branch: &BranchName, to: ObjectId) -> Result
     }
     let message = format!("lansync: landed at {}", clock::rfc3339(clock::now()));
     repo.set_tracking(branch, old, to, &message).map_err(|error| error.to_string())?;
-    Ok(true)
+    proof.holds(to);
+    Ok(Some(true))
 }

@@ -6,7 +6,7 @@ use crate::api::{Notice, Refusal};
 use crate::approval::{Change, ProposalState, Void};
 use crate::eventlog::{Payload, Target};
 use crate::hlc::Millis;
-use crate::id::{EventId, MemberId, ObjectId, PeerId};
+use crate::id::{BranchName, EventId, MemberId, ObjectId, PeerId};
 use crate::limits;
 
 impl Core {
@@ -77,24 +77,26 @@ impl Core {
                     self.notice("withdrawn", None, Some(name), None, text);
                     self.landing.refs_wanted = true;
                 }
-                Change::LandingKnown { lid } => {
-                    self.landing.heard(now, lid);
-                }
+                Change::LandingKnown { lid } => self.landing.absent.heard(&lid),
                 Change::Linked { member } => {
                     let who = self.state.handle(&member);
                     self.notice("linked", Some(who.clone()), None, None, format!("{who} has a further machine"));
                 }
                 Change::Revoked { accepted, undone } => self.revoked(now, &accepted, &undone),
                 Change::Rewound { branch } => self.rewound(&branch),
-                Change::PolicySet => {
-                    let demands = self.state.demands();
-                    let (approvals, votes) = (demands.approvals, demands.votes);
-                    let text = format!("the policy: {approvals} approvals to land, {votes} votes to let in and remove");
-                    self.notice("policy", None, None, None, text);
-                }
+                // What waits for votes is told as such.
+                Change::PolicySet if self.state.is_counting(&event) => self.policy_set(),
+                Change::PolicySet => {}
+                Change::Tagged { by, tags } => self.tagged(&by, &tags),
+                Change::Seconded { on } => self.seconded(&on),
                 Change::Forked { feed } => self.forked(now, &feed),
                 Change::LogMoved => {}
                 Change::Void { why: Void::Votes, .. } if self.wants_votes(&event) => {}
+                Change::Void { why: Void::Newer(_), .. } => {
+                    if let Some(refusal) = self.needs_newer() {
+                        self.problem(&refusal);
+                    }
+                }
                 Change::Void { why, .. } => {
                     let text = format!("event {} does not count: {why}", event.short());
                     tracing::info!("{text}");
@@ -102,6 +104,20 @@ impl Core {
             }
         }
         self.wants_stale = true;
+    }
+
+    fn tagged(&mut self, by: &PeerId, tags: &[(BranchName, ObjectId)]) {
+        let who = self.peer_name(by);
+        let (subject, commit) = match tags {
+            [(name, commit)] => (Some(name.to_string()), Some(*commit)),
+            _ => (None, None),
+        };
+        let text = match (&subject, commit) {
+            (Some(name), Some(commit)) => format!("{who} tagged {} as {name}", commit.short()),
+            _ => format!("{who} tagged {} commits", tags.len()),
+        };
+        self.notice("tag", Some(who), subject, commit, text);
+        self.landing.refs_wanted = true;
     }
 
     fn granted(&mut self, event: &EventId, member: &MemberId, by: &PeerId) {
@@ -114,6 +130,27 @@ impl Core {
             self.notice("joined", Some(who.clone()), None, None, format!("{by} let {who} in as {role}"));
         } else if self.state.is_counting(event) && !self.follows_removal(event, member) {
             self.notice("role", Some(who.clone()), None, None, format!("{by} made {who} a {role}"));
+        }
+    }
+
+    fn policy_set(&mut self) {
+        let demands = self.state.demands();
+        let (approvals, votes, rules) = (demands.approvals, demands.votes, demands.rules);
+        let by = if rules > 1 { format!(", by rules {rules}") } else { String::new() };
+        let text = format!("the policy: {approvals} approvals to land, {votes} votes to let in and remove{by}");
+        self.notice("policy", None, None, None, text);
+        if let Some(refusal) = self.needs_newer() {
+            self.problem(&refusal);
+        }
+    }
+
+    /// A grant or a policy came to count, as enough have voted for it.
+    fn seconded(&mut self, on: &EventId) {
+        let Some(event) = self.state.event(on) else { return };
+        match event.payload() {
+            Payload::Grant(grant) => self.granted(on, &grant.member, &event.body().author),
+            Payload::Policy(_) => self.policy_set(),
+            _ => {}
         }
     }
 
@@ -142,6 +179,9 @@ impl Core {
         let who = self.state.handle(&revision.member);
         let title = super::settings::clip(&revision.title);
         let again = self.state.proposal(proposal).is_some_and(|proposal| proposal.revisions > 1);
+        if again {
+            self.carrying.look_at(*proposal);
+        }
         let what = if again { "offers a new revision of" } else { "offers" };
         let text = format!("{who} {what} {name} \"{title}\"");
         self.notice("proposal", Some(who), Some(name), Some(revision.tip), text);

@@ -10,8 +10,10 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::core::{Core, Moves};
 use super::dialling::Known;
 use super::greet::AskStep;
+use super::hearing::HearingStep;
 use super::landing::LandingWork;
 use super::look::Looked;
+use super::media::MediaWork;
 use super::objects::{Fetched, Serve};
 use super::sessions::{Arrival, SessionEnd};
 use super::{Card, Node, Parts, Stopped, discovery_key};
@@ -19,11 +21,11 @@ use crate::api::{Progress, Refusal, Reply, Request};
 use crate::eventlog::rows::Base;
 use crate::eventlog::store::{Note, StoreError};
 use crate::eventlog::{Event, Malformed, OnStrand};
-use crate::git::Watch;
+use crate::git::{Consolidated, HousekeepingError, Watch};
 use crate::id::{EventId, PeerId};
 use crate::limits;
 use crate::quic::Connection;
-use crate::sync::{Fetches, Message, Sync};
+use crate::sync::{Fetches, Mesh, Message, Sync};
 
 /// What was appended, with their strands, and what the log holds with it.
 pub(super) type Appended = (Vec<OnStrand>, Arc<dyn Base>);
@@ -57,6 +59,8 @@ pub(super) enum Wake {
     Sent { peer: PeerId, session: u64, events: Vec<Event>, malformed: Option<Malformed> },
     /// The frames that were waited for have left.
     Flushed { peer: PeerId, session: u64 },
+    /// Something for a hearing was worked out.
+    Hearing { peer: PeerId, session: u64, step: Box<HearingStep> },
     /// A session ended.
     Ended { peer: PeerId, session: u64, end: SessionEnd },
     /// A neighbour asks for objects.
@@ -74,11 +78,15 @@ pub(super) enum Wake {
     /// Events were appended.
     Appended(Result<Appended, StoreError>),
     /// Events for a neighbour were read.
-    Loaded { peer: PeerId, events: Result<Vec<OnStrand>, StoreError> },
+    Loaded { peer: PeerId, load: u64, events: Result<Vec<OnStrand>, StoreError> },
     /// Objects arrived, or not.
     Fetched(Box<Fetched>),
+    /// Media files were looked for, arrived, or are asked for.
+    Media(Box<MediaWork>),
     /// A landing was recomputed, merged, or refs were moved.
     Landing(Box<LandingWork>),
+    /// Packs were made fewer, or not.
+    HouseKept(Result<Consolidated, HousekeepingError>),
     /// A stranger asks to join, step by step.
     Asks(Box<AskStep>),
     /// A deadline has come.
@@ -88,18 +96,20 @@ pub(super) enum Wake {
 }
 
 pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
-    let Parts { repo, store, feed, identity, settings, endpoint, feeds, clock, introduced } = parts;
+    let Parts { repo, store, feed, identity, certificate, settings, endpoint, feeds, clock, introduced } = parts;
     let store = Arc::new(store);
     let loading = store.clone();
     let loaded = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
         let project = loading.project();
         let state = super::opening::open_state(&loading)?;
         let ids = |note| -> Result<BTreeMap<_, _>, StoreError> { loading.notes(note) };
-        Ok((project, state, ids(Note::Branches)?, ids(Note::Shown)?, ids(Note::Objects)?, ids(Note::Peers)?))
+        let (shown, objects, peers) = (ids(Note::Shown)?, ids(Note::Objects)?, ids(Note::Peers)?);
+        Ok((project, state, ids(Note::Branches)?, ids(Note::Tags)?, shown, objects, peers))
     })
     .await
     .map_err(|error| Refusal::plain("failed", format!("reading the log failed: {error}")))?;
-    let (project, state, branches, shown, objects, peers) = loaded.map_err(|error| super::refusals::store(&error))?;
+    let (project, state, branches, tags, shown, objects, peers) =
+        loaded.map_err(|error| super::refusals::store(&error))?;
 
     let (wake, inbox) = mpsc::channel(256);
     let moved = Arc::new(tokio::sync::Notify::new());
@@ -125,6 +135,8 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         }
     }
     let me = feed.peer();
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| Refusal::plain("failed", format!("no randomness: {error}")))?;
     let node = Node {
         wake: wake.clone(),
         repo: repo.clone(),
@@ -138,7 +150,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
     let mut core = Core {
         sync: Sync::new(state.frontier(), state.heads()),
         fetches: Fetches::default(),
-        certificate: identity.certify(&project, &me),
+        certificate,
         discovery_key: discovery_key(&project),
         state: Arc::new(state),
         repo,
@@ -162,7 +174,9 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         changes: changes_out,
         sessions: BTreeMap::new(),
         next_session: 0,
+        hearings: super::hearing::Hearings::default(),
         known,
+        mesh: Mesh::new(me, u64::from_be_bytes(seed)),
         held: Arc::new(objects.keys().filter_map(|key| std::str::from_utf8(key).ok()?.parse().ok()).collect()),
         branches: super::look::recall_branches(&branches),
         shown: shown.iter().filter_map(|(key, value)| Some((event_id(key)?, event_id(value)?))).collect(),
@@ -177,10 +191,16 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         before_first_look: Some(Vec::new()),
         not_shared: Vec::new(),
         landing: super::landing::LandingState::default(),
+        media: super::media::MediaState::default(),
+        tags: super::tags::recall(&tags),
         moves: Moves::default(),
+        kept: None,
+        house: super::housekeeping::House::default(),
         serving: BTreeMap::new(),
         asks: super::greet::Asks::default(),
         copies: super::copies::Copies::default(),
+        ahead: false,
+        carrying: super::carrying::Carrying::default(),
         link_tickets: super::machines::LinkTickets::default(),
         tellings: Vec::new(),
         advised: false,
@@ -247,6 +267,7 @@ impl Core {
             Wake::Command { .. }
                 | Wake::Due
                 | Wake::Flushed { .. }
+                | Wake::HouseKept(_)
                 | Wake::Seen { .. }
                 | Wake::Serve(_)
                 | Wake::Served(_)
@@ -266,19 +287,23 @@ impl Core {
             Wake::Said { peer, session, message } => self.said(now, peer, session, message),
             Wake::Sent { peer, session, events, malformed } => self.sent(now, peer, session, events, malformed),
             Wake::Flushed { peer, session } => self.flushed(now, peer, session),
+            Wake::Hearing { peer, session, step } => self.hearing_step(now, peer, session, *step),
             Wake::Ended { peer, session, end } => self.ended(now, peer, session, end),
             Wake::Serve(serve) => self.serve(*serve),
             Wake::Served(peer) => self.served(&peer),
             Wake::Moved => self.look_again = true,
             Wake::Looked(looked) => self.looked(now, *looked),
             Wake::Appended(result) => self.appended(now, result),
-            Wake::Loaded { peer, events } => self.loaded(now, peer, events),
+            Wake::Loaded { peer, load, events } => self.loaded(now, peer, load, events),
             Wake::Fetched(fetched) => self.fetched(now, *fetched),
+            Wake::Media(work) => self.media_done(now, *work),
             Wake::Landing(work) => self.landing_done(now, *work),
+            Wake::HouseKept(result) => self.house_kept(now, result),
             Wake::Asks(step) => self.asks(now, *step),
             Wake::Due => {
                 self.asks.expire(now);
                 self.say_later(now);
+                self.hearings_due(now);
                 self.sync.handle(now, crate::sync::Input::Due);
                 self.look_again |= now >= self.next_look;
             }
@@ -303,7 +328,10 @@ impl Core {
         self.look(now);
         self.drive_landing(now);
         self.drive_fetches(now);
+        self.drive_media(now);
+        self.let_go(now);
         self.drive_dials(now);
+        self.drive_housekeeping(now);
         self.tell_card();
         self.drain(now);
         self.drive_tellings(now);
@@ -321,8 +349,11 @@ impl Core {
         let times = [
             self.sync.next_wake(),
             self.fetches.next_wake(),
+            self.media.fetches.next_wake(),
             self.landing.next_wake(),
-            self.next_dial(),
+            self.house.next_wake(),
+            self.next_dial(self.clock.steady()),
+            self.hearings.next_wake(),
             self.asks.next_wake(),
             self.next_telling(),
             self.quiet.next_wake(),

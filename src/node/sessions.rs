@@ -16,13 +16,16 @@ use crate::limits;
 use crate::quic::{CloseCode, Connection, FrameError, RecvStream, SendStream, keep_dialled_by_lower};
 use crate::sync::{Hello, Input, JoinMessage, Message, Output, ask_again_at};
 
+/// A frame for a neighbour; is it to be told when it has left?
+pub(super) type Outgoing = (Vec<u8>, bool);
+
 /// One session.
 pub(super) struct Session {
     pub(super) id: u64,
     pub(super) connection: Connection,
     pub(super) hello: Hello,
     began: Millis,
-    out: mpsc::Sender<(Vec<u8>, bool)>,
+    out: mpsc::Sender<Outgoing>,
     /// What it sent and is not taken in yet, as its time has not come.
     pub(super) held: Option<Held>,
     /// That was said to people: once for each session, it may go on sending such events.
@@ -33,22 +36,27 @@ pub(super) struct Session {
     ahead: BTreeSet<FrontierEntry>,
 }
 
+/// What is said to one that finds no room, or is let go for others. It dials others.
+const ENOUGH: &str = "it has enough neighbours";
+
 /// Turns in which two chains of a feed are compared in one session: a million events take four.
 const CHAIN_TURNS: u8 = 16;
 
 /// Why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SessionEnd {
-    why: String,
+    pub(super) why: String,
     /// It said goodbye, or another connection took over.
     orderly: bool,
     /// It says that we are no member.
-    turned_away: bool,
+    pub(super) turned_away: bool,
+    /// It has enough neighbours without us: it is there, so nobody need be told.
+    let_go: bool,
 }
 
 impl SessionEnd {
     fn new(why: String, orderly: bool) -> Self {
-        Self { why, orderly, turned_away: false }
+        Self { why, orderly, turned_away: false, let_go: false }
     }
 }
 
@@ -105,7 +113,10 @@ impl Core {
         }
         // Before the log is here nobody is known to be a member, and we dialled who let us in.
         let joining = dialled && self.state.genesis().is_none();
-        if !self.state.is_welcome(&hello.certificate.identity, &peer) && !joining {
+        let welcome = joining || self.state.is_welcome(&hello.certificate.identity, &peer);
+        // Both must know that it is a hearing: who dialled learns it from the answer.
+        let hears = !welcome && self.hears(&hello, &peer) && (!dialled || hello.is_hearing());
+        if !welcome && !hears {
             if let Some(known) = self.known.get_mut(&peer).filter(|_| dialled) {
                 known.wait = (known.wait * 2).clamp(millis(limits::REDIAL_MIN), millis(limits::REDIAL_MAX));
                 known.next_dial = Some(now + known.wait);
@@ -118,6 +129,12 @@ impl Core {
                 return self.met_copy();
             }
             return refused(CloseCode::Duplicate, "it is this clone itself");
+        }
+        if self.log_lost.is_some() {
+            return refused(CloseCode::Busy, "its log cannot be written now");
+        }
+        if hears || hello.is_hearing() {
+            return self.begin_hearing(now, connection, &hello, send, recv);
         }
         if let Some(old) = self.sessions.get(&peer) {
             // Only two that dial each other at once choose. Later a new one says that the peer has lost the old one:
@@ -135,14 +152,11 @@ impl Core {
         if self.sessions.values().filter(of_one).count() >= limits::NEIGHBOURS_OF_ONE {
             return refused(CloseCode::Busy, "too many clones of one member");
         }
-        if self.log_lost.is_some() {
-            return refused(CloseCode::Busy, "its log cannot be written now");
-        }
-        if self.sessions.len() >= limits::NEIGHBOURS {
-            return refused(CloseCode::Busy, "too many neighbours");
+        if !dialled && !self.mesh.admits(&self.connected(), &peer) {
+            return refused(CloseCode::Busy, ENOUGH);
         }
         connection.admit();
-        let answer = (!dialled).then(|| self.hello().encode());
+        let answer = (!dialled).then(|| self.hello(false).encode());
         self.begin_session(now, connection, hello, send, answer, recv);
     }
 
@@ -179,7 +193,7 @@ impl Core {
         }
         self.connects.retain_mut(|connect| connect.reached(addr));
         self.forget_peers();
-        let digest = hello.digest;
+        let (digest, features) = (hello.digest, hello.features);
         let (chains, ahead) = (BTreeMap::new(), BTreeSet::new());
         self.sessions.insert(
             peer,
@@ -187,6 +201,7 @@ impl Core {
         );
         self.turned_away = None;
         self.fetches.peer_up(peer);
+        self.media_peer_up(peer, features);
         self.sync.handle(now, Input::PeerUp { peer, digest });
         let served = self.served_now();
         self.say_served_to(peer, &served);
@@ -212,7 +227,7 @@ impl Core {
 
     pub(super) fn said(&mut self, now: Millis, peer: PeerId, session: u64, message: Message) {
         if !self.is_current(&peer, session) {
-            return;
+            return self.said_in_hearing(now, peer, session, message);
         }
         match message {
             Message::Frontier { entries, last } => {
@@ -229,7 +244,7 @@ impl Core {
             Message::Chain(samples) => self.compare_chain(now, peer, &samples),
             Message::Clock(shows) => self.clocks.told.heard(peer, shows, now),
             // Events come as such; what is unknown is for later versions.
-            Message::Events(_) | Message::Unknown(_) => {}
+            Message::Events(_) | Message::Over { .. } | Message::Unknown(_) => {}
         }
         let durable = self.durable_at(&peer);
         if let Some(known) = self.known.get_mut(&peer) {
@@ -291,6 +306,8 @@ impl Core {
     pub(super) fn flushed(&mut self, now: Millis, peer: PeerId, session: u64) {
         if self.is_current(&peer, session) {
             self.sync.handle(now, Input::Flushed(peer));
+        } else {
+            self.flushed_in_hearing(now, peer, session);
         }
     }
 
@@ -304,7 +321,7 @@ impl Core {
         malformed: Option<Malformed>,
     ) {
         if !self.is_current(&peer, session) {
-            return;
+            return self.sent_in_hearing(now, peer, session, events, malformed);
         }
         if self.log_lost.is_some() {
             return;
@@ -376,19 +393,13 @@ impl Core {
             session.connection.close(CloseCode::Protocol, why);
         }
         self.end_session(now, peer, false);
-        if let Some(known) = self.known.get_mut(&peer) {
-            known.wait = millis(limits::REDIAL_MAX);
-            known.next_dial = Some(now + known.wait);
-        }
+        self.not_soon(now, peer);
     }
 
     /// Forgets a session with one who is welcome no more, whose connection the caller closes; not dialled again soon.
     pub(super) fn leave_session(&mut self, now: Millis, peer: PeerId) {
         self.end_session(now, peer, true);
-        if let Some(known) = self.known.get_mut(&peer) {
-            known.wait = millis(limits::REDIAL_MAX);
-            known.next_dial = Some(now + known.wait);
-        }
+        self.not_soon(now, peer);
     }
 
     pub(super) fn ended(&mut self, now: Millis, peer: PeerId, session: u64, end: SessionEnd) {
@@ -397,16 +408,49 @@ impl Core {
             if end.turned_away {
                 self.turned_away = Some(end.why);
             }
-            self.end_session(now, peer, end.orderly);
+            if end.let_go {
+                self.forget_session(now, peer);
+            } else {
+                self.end_session(now, peer, end.orderly);
+            }
+        } else {
+            self.hearing_ended(now, peer, session, end);
         }
     }
 
     fn end_session(&mut self, now: Millis, peer: PeerId, orderly: bool) {
         let who = self.peer_name(&peer);
-        if self.sessions.remove(&peer).is_none() {
+        if self.forget_session(now, peer) {
+            let text = if orderly { format!("{who} left") } else { format!("{who} is out of reach") };
+            self.say_moved(now, who, false, text);
+        }
+    }
+
+    /// Everybody with a session.
+    pub(super) fn connected(&self) -> BTreeSet<PeerId> {
+        self.sessions.keys().copied().collect()
+    }
+
+    /// Lets those go of whom there are more than enough.
+    pub(super) fn let_go(&mut self, now: Millis) {
+        if self.sessions.len() <= limits::MESH_HIGH {
             return;
         }
+        for peer in self.mesh.surplus(now, &self.connected()) {
+            if let Some(session) = self.sessions.get(&peer) {
+                session.connection.close(CloseCode::Busy, ENOUGH);
+            }
+            self.forget_session(now, peer);
+        }
+    }
+
+    /// A session is over; `false` where there was none.
+    fn forget_session(&mut self, now: Millis, peer: PeerId) -> bool {
+        if self.sessions.remove(&peer).is_none() {
+            return false;
+        }
         self.fetches.peer_down(&peer);
+        self.media.fetches.peer_down(&peer);
         self.sync.handle(now, Input::PeerDown(peer));
         self.clocks.told.gone(&peer);
         let wall = self.clock.wall();
@@ -414,8 +458,7 @@ impl Core {
         known.last_seen = Some(wall);
         known.wait = 0;
         known.next_dial = Some(now + millis(limits::REDIAL_MIN));
-        let text = if orderly { format!("{who} left") } else { format!("{who} is out of reach") };
-        self.say_moved(now, who, false, text);
+        true
     }
 
     /// Carries out what the sessions want done.
@@ -423,10 +466,10 @@ impl Core {
         while let Some(output) = self.sync.poll() {
             match output {
                 Output::Send { peer, message, flush } => self.say(now, peer, message.encode(), flush),
-                Output::Load { peer, lacking } => {
+                Output::Load { peer, load, lacking } => {
                     let (store, lacking) = (self.store.clone(), self.state.clip(lacking));
                     let job = move || store.read(&lacking, limits::BATCH_BYTES);
-                    super::run::work(&self.wake, job, move |events| Wake::Loaded { peer, events });
+                    super::run::work(&self.wake, job, move |events| Wake::Loaded { peer, load, events });
                 }
                 Output::Serves { peer, commits } => self.fetches.serves(peer, &commits),
                 Output::Drop { peer, why } => self.drop_peer(now, peer, why),
@@ -476,12 +519,12 @@ pub(super) fn millis(duration: std::time::Duration) -> Millis {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn write_session(
+pub(super) async fn write_session(
     wake: mpsc::Sender<Wake>,
     peer: PeerId,
     session: u64,
     mut send: SendStream,
-    mut outbox: mpsc::Receiver<(Vec<u8>, bool)>,
+    mut outbox: mpsc::Receiver<Outgoing>,
 ) {
     while let Some((bytes, flush)) = outbox.recv().await {
         if send.write_frame(&bytes).await.is_err() {
@@ -494,7 +537,13 @@ async fn write_session(
     }
 }
 
-async fn read_session(wake: mpsc::Sender<Wake>, peer: PeerId, session: u64, connection: Connection, recv: RecvStream) {
+pub(super) async fn read_session(
+    wake: mpsc::Sender<Wake>,
+    peer: PeerId,
+    session: u64,
+    connection: Connection,
+    recv: RecvStream,
+) {
     let mut recv = recv;
     let end = loop {
         let bytes = match recv.read_frame(limits::FRAME_BYTES).await {
@@ -503,7 +552,9 @@ async fn read_session(wake: mpsc::Sender<Wake>, peer: PeerId, session: u64, conn
             Err(error) => {
                 if let Some(closed) = connection.close_reason() {
                     let turned_away = closed.by_peer && closed.code == Some(CloseCode::NotAMember);
-                    break SessionEnd { orderly: closed.code == Some(CloseCode::Bye), why: closed.why, turned_away };
+                    let let_go = closed.by_peer && closed.code == Some(CloseCode::Busy) && closed.why == ENOUGH;
+                    let orderly = closed.code == Some(CloseCode::Bye);
+                    break SessionEnd { orderly, why: closed.why, turned_away, let_go };
                 }
                 let code = match error {
                     FrameError::TooLarge { .. } => CloseCode::TooLarge,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::core::Core;
 use super::run::{Appended, Wake};
 use crate::api::Refusal;
-use crate::approval::{Change, Checked, Pen};
+use crate::approval::{Change, Checked, Pen, RULES};
 use crate::eventlog::rows::{Base, Layer};
 use crate::eventlog::store::{Note, Store, StoreError};
 use crate::eventlog::{Certify, Event, Extensions, OnStrand, Payload};
@@ -106,7 +106,19 @@ impl Core {
         if let Some(lost) = &self.log_lost {
             return Err(lost.why.clone());
         }
+        if let Some(newer) = self.needs_newer() {
+            return Err(newer);
+        }
         self.copied_key().map_or(Ok(()), Err)
+    }
+
+    /// What to do where the project goes by rules that this version does not know: what it wrote might not hold.
+    pub(super) fn needs_newer(&self) -> Option<Refusal> {
+        let rules = self.state.needs_rules()?;
+        let message = format!(
+            "this project goes by rules {rules} and this lansync knows those up to {RULES}, so it receives and serves, and writes nothing"
+        );
+        Some(Refusal::new("needs-upgrade", message, "install a newer lansync, then: lansync down && lansync up"))
     }
 
     /// Has `after` run once all that was taken in so far is durable (or is known not to be).
@@ -186,6 +198,7 @@ impl Core {
         for session in self.sessions.values() {
             session.connection.close(crate::quic::CloseCode::Bye, "the log is read afresh");
         }
+        self.hearings.close_all("the log is read afresh");
         for after in told.after.into_iter().chain(waiting) {
             after(self, Err(why.clone()));
         }
@@ -236,10 +249,12 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn loaded(&mut self, now: Millis, peer: PeerId, events: Result<Vec<OnStrand>, StoreError>) {
+    /// What a neighbour lacks was read, or not: then it is tried again, and people hear of it meanwhile.
+    pub(super) fn loaded(&mut self, now: Millis, peer: PeerId, load: u64, events: Result<Vec<OnStrand>, StoreError>) {
         match events {
-            Ok(events) => self.sync.handle(now, Input::Loaded { peer, events }),
+            Ok(events) => self.sync.handle(now, Input::Loaded { peer, load, events }),
             Err(error) => {
+                self.sync.handle(now, Input::NotLoaded { peer, load });
                 let refusal = super::refusals::store(&error);
                 self.problem(&refusal);
             }
@@ -280,10 +295,10 @@ pub(super) struct Writer<'a> {
 impl Writer<'_> {
     /// Adds one event.
     pub(super) fn add(&mut self, payload: Payload, refs: Vec<EventId>) -> Result<EventId, Refusal> {
-        let (feed, identity) = (&self.core.feed, &self.core.identity);
+        let key = payload.encode().0.uses_rights().then(|| self.core.identity.key()).transpose()?;
         let event = self
             .pen
-            .write(self.wall, payload, refs, feed, identity)
+            .write(self.wall, payload, refs, &self.core.feed, key.as_ref())
             .map_err(|error| Refusal::plain("too-long", format!("this cannot be written as an event: {error}")))?;
         let id = event.id();
         self.written.push(event);

@@ -86,11 +86,23 @@ impl Service {
                 }
                 value(&done)
             }
+            Request::Unlock { passphrase, millis } => value(&self.unlock(passphrase, millis).await?),
+            Request::KeyChanged => value(&self.key_changed().await?),
             Request::Answer { .. } => Err(Refusal::plain(codes::BAD_REQUEST, "an answer without a question")),
             Request::Whoami => value(&self.whoami(dir).await),
             Request::Doctor => value(&self.doctor(dir).await),
             Request::Watch => self.watch(&self.node_of(dir).await?, session).await,
             Request::Log { follow: true, .. } => self.follow(&self.node_of(dir).await?, request, session).await,
+            Request::Media { commit, all } => {
+                let node = self.node_of(dir).await?;
+                // As it is named in the work tree that was asked from.
+                let (repo, name) = (discover(dir)?, commit.unwrap_or_else(|| "HEAD".to_owned()));
+                let found = repo.commit_named(&name).ok_or_else(|| {
+                    let message = format!("there is no commit called '{}' here", crate::node::clip(&name));
+                    Refusal::new("unknown", message, "lansync lfs COMMIT")
+                })?;
+                self.ask(&node, Request::Media { commit: Some(found.to_string()), all }, session).await
+            }
             request => self.ask(&self.node_of(dir).await?, request, session).await,
         }
     }

@@ -10,14 +10,14 @@ use super::control::Session;
 use super::network::Open;
 use super::open::{self, Files};
 use super::unfinished;
-use crate::api::{CloneDone, Progress, ProjectName, Refusal, Reply};
+use crate::api::{CloneDone, Progress, ProjectName, Refusal, Reply, Request};
 use crate::codec;
 use crate::discovery;
 use crate::eventlog::Link;
 use crate::eventlog::store::Note;
-use crate::git::Repository;
+use crate::git::{LfsFilter, Repository};
 use crate::id::{ObjectId, PeerId, ProjectId};
-use crate::keys::{FeedKey, Secret};
+use crate::keys::{Certificate, FeedKey, IdentityKey, Secret};
 use crate::limits;
 use crate::node::{Node, Settings, store_refusal};
 use crate::quic::Connection;
@@ -39,6 +39,8 @@ pub(super) struct Admitted {
     addrs: Vec<SocketAddr>,
     /// The key that asked, which becomes the clone's.
     feed: FeedKey,
+    /// That it is this identity's.
+    certificate: Certificate,
     confirmed: bool,
     by_handle: String,
 }
@@ -103,6 +105,7 @@ impl Service {
 
     /// Asks to be let in. Nothing of a repository is sent, and nothing is written, before both sides said yes.
     async fn ask_to_join(&self, target: &Target, settings: &Settings, session: &Session) -> Result<Admitted, Refusal> {
+        let identity = self.identity.key()?;
         let mut seed = [0; 32];
         let random = |error: getrandom::Error| Refusal::plain("random", error.to_string());
         getrandom::fill(&mut seed).map_err(random)?;
@@ -129,8 +132,8 @@ impl Service {
             Refusal::new("not-reached", message, "lansync doctor")
         })?;
         let admitted = match target {
-            Target::Open(_) => self.pair(&connection, feed, settings, session).await,
-            Target::Ticket(ticket) => self.redeem(&connection, feed, settings, ticket).await,
+            Target::Open(_) => self.pair(&connection, feed, &identity, settings, session).await,
+            Target::Ticket(ticket) => self.redeem(&connection, feed, &identity, settings, ticket).await,
         };
         connection.close(crate::quic::CloseCode::Bye, "asked");
         admitted
@@ -140,6 +143,7 @@ impl Service {
         &self,
         connection: &Connection,
         feed: FeedKey,
+        key: &IdentityKey,
         settings: &Settings,
         session: &Session,
     ) -> Result<Admitted, Refusal> {
@@ -151,8 +155,7 @@ impl Service {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|error| Refusal::plain("random", error.to_string()))?;
         let (handle, name) = (settings.handle.to_string(), settings.name.clone());
-        let (mut asker, ask) =
-            Asker::begin(feed.peer(), connection.peer(), &self.identity, exporter, nonce, handle, name);
+        let (mut asker, ask) = Asker::begin(feed.peer(), connection.peer(), key, exporter, nonce, handle, name);
         let (mut send, mut recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
         send.write_frame(&ask.encode()).await.map_err(|error| lost(&error))?;
         let mut shown: Option<(String, String, [String; 2])> = None;
@@ -182,7 +185,8 @@ impl Service {
                     let confirmed = self.registry.lock().await.knows(&project);
                     let by = connection.peer();
                     let addrs = vec![connection.remote_addr()];
-                    return Ok(Admitted { project, handle, by, addrs, feed, confirmed, by_handle });
+                    let certificate = key.certify(&project, &feed.peer());
+                    return Ok(Admitted { project, handle, by, addrs, feed, certificate, confirmed, by_handle });
                 }
                 Err(PairingError::Refused(why)) => return Err(join_refusal(why)),
                 Err(error) => {
@@ -196,6 +200,7 @@ impl Service {
         &self,
         connection: &Connection,
         feed: FeedKey,
+        key: &IdentityKey,
         settings: &Settings,
         ticket: &Ticket,
     ) -> Result<Admitted, Refusal> {
@@ -204,8 +209,8 @@ impl Service {
             Refusal::new("not-reached", message, "lansync clone TICKET")
         };
         let exporter = connection.exporter(b"lansync join", b"");
-        let identity = self.identity.identity();
-        let proof = self.identity.0.sign(&join_proof(&exporter, &identity, &feed.peer()));
+        let identity = key.identity();
+        let proof = key.0.sign(&join_proof(&exporter, &identity, &feed.peer()));
         let signature = ticket.redeem(&feed.peer(), &identity, &exporter);
         let message = match &ticket.link {
             None => JoinMessage::Redeem {
@@ -222,7 +227,7 @@ impl Service {
                 proof,
                 ticket: ticket.invite,
                 signature,
-                link: Link::prove(&ticket.project, member, &self.identity),
+                link: Link::prove(&ticket.project, member, key),
             },
         };
         let (mut send, mut recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
@@ -233,7 +238,9 @@ impl Service {
             JoinMessage::Admitted { project, handle } if project == ticket.project => {
                 let by = connection.peer();
                 let addrs = vec![connection.remote_addr()];
-                Ok(Admitted { project, handle, by, addrs, feed, confirmed: true, by_handle: String::new() })
+                let certificate = key.certify(&project, &feed.peer());
+                let by_handle = String::new();
+                Ok(Admitted { project, handle, by, addrs, feed, certificate, confirmed: true, by_handle })
             }
             JoinMessage::Refused { why } => Err(join_refusal(why)),
             _ => Err(wrong_ticket("the other machine does not keep to the protocol")),
@@ -282,10 +289,11 @@ impl Service {
             let node = self.start_admitted(repo.clone(), admitted, Vec::new(), &settings).await?;
             self.wait_complete(&node, session).await?;
             let seconds = begun.elapsed().as_secs_f64();
-            let branch = self.check_out(&node, Some(session)).await?;
-            Ok((node, seconds, branch))
+            let progress = node.progress().borrow().clone();
+            let checked_out = self.check_out(&node, Some(session)).await?;
+            Ok((node, seconds, progress, checked_out))
         };
-        let (node, seconds, branch) = match filled.await {
+        let (node, seconds, progress, checked_out) = match filled.await {
             Err(refusal) if refusal == hung_up() => {
                 self.remove_unfinished(&repo, into, made).await;
                 return Err(refusal);
@@ -293,7 +301,7 @@ impl Service {
             other => other?,
         };
         let card = node.card().borrow().clone();
-        let progress = node.progress().borrow().clone();
+        let (branch, pointers) = checked_out.map_or((None, 0), |(branch, pointers)| (Some(branch), pointers));
         let done = CloneDone {
             project: ProjectName { id: card.project.to_string(), name: card.name },
             member: if card.handle.is_empty() { handle } else { card.handle },
@@ -302,6 +310,7 @@ impl Service {
             bytes: progress.bytes,
             seconds,
             branch,
+            pointers: pointers as u64,
         };
         Ok((done, node))
     }
@@ -373,17 +382,24 @@ impl Service {
         have: Vec<ObjectId>,
         settings: &Settings,
     ) -> Result<Node, Refusal> {
-        let Admitted { project, by, addrs, feed, .. } = admitted;
+        let Admitted { project, by, addrs, feed, certificate, .. } = admitted;
         let branches = repo.branches().map_err(|error| Refusal::plain("refs", error.to_string()))?.branches;
         let feeds = self.feeds();
         let remembered = crate::node::remembered_peer(&addrs);
-        let opened = Files::of(&repo).create(&project, Some(feed), &feeds, &branches, |store, _| {
-            let rows: Vec<_> = have.iter().map(|tip| (tip.to_string().into_bytes(), Some(Vec::new()))).collect();
-            store
-                .remember(Note::Objects, &rows)
-                .and_then(|()| store.remember(Note::Peers, &[(by.0.to_vec(), Some(codec::encode(&remembered)))]))
-                .map_err(|error| store_refusal(&error))
-        })?;
+        let opened = Files::of(&repo).create(
+            &project,
+            Some(feed),
+            |_| certificate,
+            &feeds,
+            &branches,
+            |store, _| {
+                let rows: Vec<_> = have.iter().map(|tip| (tip.to_string().into_bytes(), Some(Vec::new()))).collect();
+                store
+                    .remember(Note::Objects, &rows)
+                    .and_then(|()| store.remember(Note::Peers, &[(by.0.to_vec(), Some(codec::encode(&remembered)))]))
+                    .map_err(|error| store_refusal(&error))
+            },
+        )?;
         self.start_node(repo, opened, settings.clone(), vec![(by, addrs)]).await
     }
 
@@ -412,13 +428,53 @@ impl Service {
         }
     }
 
-    /// The first checkout of a new clone.
-    pub(super) async fn check_out(&self, node: &Node, session: Option<&Session>) -> Result<Option<String>, Refusal> {
+    /// Waits for the media of Git LFS that a commit refers to, as long as somebody may have it.
+    async fn wait_for_media(&self, node: &Node, commit: ObjectId, session: Option<&Session>) -> Result<(), Refusal> {
+        let repo = node.repo().clone();
+        let filter = tokio::task::spawn_blocking(move || repo.lfs_filter()).await;
+        if !matches!(filter, Ok(LfsFilter::Lfs { skip: false })) {
+            return Ok(());
+        }
+        let mut progress = node.progress();
+        let asked = node.ask(Request::Media { commit: Some(commit.to_string()), all: false });
+        tokio::pin!(asked);
+        let hung_up_on = async {
+            match session {
+                Some(session) => session.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(hung_up_on);
+        loop {
+            tokio::select! {
+                () = &mut hung_up_on => return Err(hung_up()),
+                // Without its media a file is checked out as a pointer, which is told.
+                _ = &mut asked => return Ok(()),
+                changed = progress.changed() => {
+                    if changed.is_err() {
+                        return Err(hung_up());
+                    }
+                    let now = progress.borrow_and_update().clone();
+                    if let Some(session) = session.filter(|_| now.step == "lfs") {
+                        session.send(Reply::Progress(now)).await.map_err(|_| hung_up())?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first checkout of a new clone: its branch, and how many files are left as pointers of Git LFS.
+    pub(super) async fn check_out(
+        &self,
+        node: &Node,
+        session: Option<&Session>,
+    ) -> Result<Option<(String, usize)>, Refusal> {
         let files = Files::of(node.repo());
         let Some((branch, tip)) = node.canonical_tip().await else {
             files.end_checkout()?;
             return Ok(None);
         };
+        self.wait_for_media(node, tip, session).await?;
         let repo = node.repo().clone();
         let (name, checked_out) = (branch.clone(), branch.to_string());
         let (report, mut reports) = tokio::sync::watch::channel((0, 0));
@@ -436,12 +492,12 @@ impl Service {
             }
         }
         let result = job.await.map_err(|error| Refusal::plain("checkout", error.to_string()))?;
-        result.map_err(|error| {
+        let pointers = result.map_err(|error| {
             let message = format!("the files could not all be checked out: {error}");
             Refusal::new("checkout", message, "git checkout main")
         })?;
         files.end_checkout()?;
-        Ok(Some(checked_out))
+        Ok(Some((checked_out, pointers)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What must hold of a run that has come to rest. Each check asks the logs themselves, not the state's own words.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::node::Node;
 use super::run::Sim;
@@ -19,6 +20,7 @@ pub(super) fn check(sim: &Sim) -> Vec<String> {
         feeds_are_whole(*n, node, &mut wrong);
         authority_held(*n, node, &mut wrong);
         landings_are_sound(*n, node, &mut wrong);
+        the_removed_hold_nothing_else(*n, node, &mut wrong);
         none_forked(sim, *n, &honest, &mut wrong);
         the_oracle_agrees(*n, node, &mut wrong);
     }
@@ -179,8 +181,57 @@ fn same_everywhere(sim: &Sim, honest: &[usize], wrong: &mut Vec<String>) {
                 }
             }
         }
+        for other in honest.iter().filter(|other| *other > one && !talks(*one, **other)) {
+            verdicts_agree(sim, *one, *other, wrong);
+        }
         if shows[*one]["durable log"] != shows[*one]["log"] {
             wrong.push(format!("node {one}: what was taken in is not all durable"));
+        }
+    }
+}
+
+/// Of what was written by those who knew of its removal, a removed node holds only governance and its past.
+fn the_removed_hold_nothing_else(n: usize, node: &Node, wrong: &mut Vec<String>) {
+    let identity = node.identity.identity();
+    let Some(removal) = node.state.removal(&identity, &node.peer).filter(|_| !node.greets(node)) else { return };
+    let granted = |event: &&Arc<Event>| matches!(event.payload(), Payload::Grant(grant) if grant.identity == identity);
+    let waited = |event: &&Arc<Event>| matches!(event.payload(), Payload::Vote(vote) if vote.on == removal);
+    let order = node.log.order();
+    if order.iter().filter(granted).count() > 1 || order.iter().any(|event| waited(&event)) {
+        // It was let in again in between, or was a member still while its removal waited for votes.
+        return;
+    }
+    let mut knows = BTreeSet::from([removal]);
+    let mut covered: BTreeSet<EventId> = BTreeSet::new();
+    for event in node.log.order() {
+        if event.body().deps().any(|dep| knows.contains(dep)) {
+            knows.insert(event.id());
+        }
+    }
+    for event in node.log.order().iter().rev() {
+        if event.body().kind.governs() || covered.contains(&event.id()) {
+            covered.extend(event.body().deps().copied());
+        } else if knows.contains(&event.id()) {
+            wrong.push(format!("node {n} was removed and given event {}", event.id().short()));
+        }
+    }
+}
+
+/// Who was removed in the eyes of one is so in those of the other, once they have heard each other.
+fn verdicts_agree(sim: &Sim, one: usize, other: usize, wrong: &mut Vec<String>) {
+    let (a, b) = (&sim.nodes[one], &sim.nodes[other]);
+    let removed = |by: &Node, of: &Node| by.state.is_removed(&of.identity.identity(), &of.peer);
+    let founded = a.state.genesis().is_some() && b.state.genesis().is_some();
+    if !founded || (!removed(a, b) && !removed(b, a)) {
+        return;
+    }
+    for of in [a, b] {
+        let verdicts = [a, b].map(|by| by.state.is_welcome(&of.identity.identity(), &of.peer));
+        if verdicts[0] != verdicts[1] {
+            wrong.push(format!(
+                "nodes {one} and {other} differ in whether {} is removed: {verdicts:?}",
+                of.peer.short()
+            ));
         }
     }
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::log::{Log, Wire};
 use crate::approval::{ChainAnswer, Checked, RULES, Rejected, State};
 use crate::eventlog::rows::Layer;
-use crate::eventlog::{Certify, Draft, Durable, Event, Extensions, FrontierEntry, Lacking, Land, Payload};
+use crate::eventlog::{Certify, Draft, Durable, Event, Extensions, FrontierEntry, Lacking, Land, OnStrand, Payload};
 use crate::hlc::{Hlc, Millis};
 use crate::id::{EventId, IdentityId, Lid, ObjectId, PeerId, ProjectId};
 use crate::keys::{FeedKey, IdentityKey, Secret};
 use crate::limits;
-use crate::sync::{Input, Message, Output, Sync, ask_again_at};
+use crate::sync::{Hearing, Input, Message, Output, Sync, ask_again_at};
 
 /// How far ahead of the own clock an event may be.
 const DRIFT: Millis = limits::CLOCK_DRIFT.as_secs() * 1_000;
@@ -42,6 +42,12 @@ pub(super) enum Fault {
     ForgetsHeld,
     /// Sends what was read for a session that has ended on the one that took its place.
     LoadsForAnySession,
+    /// Does not say where what a neighbour lacks could not be read.
+    ForgetsFailedLoads,
+    /// Gives one who was removed all that it holds.
+    TellsTheRemoved,
+    /// Takes nothing from one who was removed.
+    HearsNobody,
     /// Begins its next event where the disk was before the last append.
     ForgetsOwnHead,
 }
@@ -56,6 +62,9 @@ pub(super) enum Do {
     },
     Load {
         peer: PeerId,
+        /// For which hearing, if for one.
+        hearing: Option<u64>,
+        load: u64,
         lacking: Vec<Lacking>,
     },
     /// Write what was taken in to the disk.
@@ -67,6 +76,8 @@ pub(super) enum Do {
     },
     /// End the session with one who is welcome no more.
     Leave(PeerId),
+    /// End a hearing.
+    Heard(PeerId),
     Fetch {
         commit: ObjectId,
         from: PeerId,
@@ -96,6 +107,8 @@ pub(super) struct Node {
     pub(super) out: Vec<Do>,
     /// With whom, by which identity they greeted.
     sessions: BTreeMap<PeerId, IdentityId>,
+    /// Those who are heard though one of the two was removed, by the session's number.
+    hearings: BTreeMap<PeerId, (u64, Hearing)>,
     /// Neighbours who sent what is held, in this session.
     held_back: BTreeSet<PeerId>,
     /// How often chains of a feed were compared with a neighbour.
@@ -108,6 +121,8 @@ pub(super) struct Node {
     served: BTreeMap<PeerId, BTreeSet<ObjectId>>,
     completed: BTreeSet<(Vec<Lid>, ObjectId)>,
     forgotten: u64,
+    /// The last load for each neighbour.
+    last_load: BTreeMap<PeerId, u64>,
     wire: Wire,
 }
 
@@ -150,6 +165,7 @@ impl Node {
             told: BTreeSet::new(),
             out: Vec::new(),
             sessions: BTreeMap::new(),
+            hearings: BTreeMap::new(),
             held_back: BTreeSet::new(),
             chains: BTreeMap::new(),
             ahead: BTreeMap::new(),
@@ -159,6 +175,7 @@ impl Node {
             served: BTreeMap::new(),
             completed: BTreeSet::new(),
             forgotten: 0,
+            last_load: BTreeMap::new(),
             wire,
         }
     }
@@ -186,6 +203,7 @@ impl Node {
         self.up = false;
         self.life += 1;
         self.sessions.clear();
+        self.hearings.clear();
         self.held_back.clear();
         self.chains.clear();
         self.ahead.clear();
@@ -202,7 +220,53 @@ impl Node {
         self.state.genesis().is_none() || self.state.is_welcome(&other.identity.identity(), &other.peer)
     }
 
+    /// Would it hear this one, who was removed?
+    pub(super) fn hears(&self, other: &Self) -> bool {
+        !self.greets(other)
+            && self.fault != Fault::HearsNobody
+            && other.state.genesis().is_some()
+            && self.state.is_removed(&other.identity.identity(), &other.peer)
+    }
+
+    pub(super) fn hearing_up(&mut self, now: Millis, peer: PeerId, identity: IdentityId, session: u64) {
+        self.session_down(now, peer);
+        let clones = [(identity, peer), (self.identity.identity(), self.peer)];
+        let past = match self.fault {
+            Fault::TellsTheRemoved => self.state.frontier(),
+            _ => self.state.past_of(&self.state.bearing_on(&clones)).expect("its own rows"),
+        };
+        self.hearings.insert(peer, (session, Hearing::new(now, peer, past.within(self.sync.frontier()))));
+        self.drain_hearing(peer);
+    }
+
+    /// Something that one who is heard said, or that came of it.
+    fn in_hearing(&mut self, now: Millis, peer: PeerId, input: Input) {
+        if let Some((_, hearing)) = self.hearings.get_mut(&peer) {
+            hearing.handle(now, input);
+            self.drain_hearing(peer);
+        }
+    }
+
+    fn drain_hearing(&mut self, peer: PeerId) {
+        let Some((session, hearing)) = self.hearings.get_mut(&peer) else { return };
+        let hearing_number = Some(*session);
+        while let Some(output) = hearing.poll() {
+            match output {
+                Output::Send { peer, message, flush } => self.out.push(Do::Say { peer, message, flush }),
+                Output::Load { peer, load, lacking } => {
+                    self.out.push(Do::Load { peer, hearing: hearing_number, load, lacking });
+                }
+                Output::Serves { .. } => {}
+                Output::Drop { peer, why } => self.out.push(Do::Drop { peer, why: why.to_owned() }),
+            }
+        }
+        if hearing.is_over() {
+            self.out.push(Do::Heard(peer));
+        }
+    }
+
     pub(super) fn session_up(&mut self, now: Millis, peer: PeerId, identity: IdentityId, digest: [u8; 32]) {
+        self.hearings.remove(&peer);
         self.sessions.insert(peer, identity);
         self.held_back.remove(&peer);
         self.chains.retain(|(of, _), _| *of != peer);
@@ -213,6 +277,9 @@ impl Node {
     }
 
     pub(super) fn session_down(&mut self, now: Millis, peer: PeerId) {
+        if self.hearings.remove(&peer).is_some() {
+            return;
+        }
         self.sessions.remove(&peer);
         self.served.remove(&peer);
         self.input(now, Input::PeerDown(peer));
@@ -242,7 +309,10 @@ impl Node {
                     self.note_told(&message);
                     self.out.push(Do::Say { peer, message, flush });
                 }
-                Output::Load { peer, lacking } => self.out.push(Do::Load { peer, lacking }),
+                Output::Load { peer, load, lacking } => {
+                    self.last_load.insert(peer, load);
+                    self.out.push(Do::Load { peer, hearing: None, load, lacking });
+                }
                 Output::Serves { peer, commits } => {
                     self.served.entry(peer).or_default().extend(commits);
                     self.fetch();
@@ -250,6 +320,54 @@ impl Node {
                 Output::Drop { peer, why } => self.out.push(Do::Drop { peer, why: why.to_owned() }),
             }
         }
+    }
+
+    /// A load is done; without events it failed.
+    pub(super) fn loaded(
+        &mut self,
+        now: Millis,
+        peer: PeerId,
+        hearing: Option<u64>,
+        load: u64,
+        events: Option<Vec<OnStrand>>,
+    ) {
+        let load = match self.fault {
+            Fault::LoadsForAnySession => self.last_load.get(&peer).copied().unwrap_or(load),
+            _ => load,
+        };
+        let input = match events {
+            Some(events) => Input::Loaded { peer, load, events },
+            None if self.fault == Fault::ForgetsFailedLoads => return,
+            None => Input::NotLoaded { peer, load },
+        };
+        match hearing {
+            None => self.input(now, input),
+            Some(session) if self.hearings.get(&peer).is_some_and(|(current, _)| *current == session) => {
+                self.in_hearing(now, peer, input);
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn flushed(&mut self, now: Millis, peer: PeerId) {
+        if self.hearings.contains_key(&peer) {
+            self.in_hearing(now, peer, Input::Flushed(peer));
+        } else {
+            self.input(now, Input::Flushed(peer));
+        }
+    }
+
+    /// A deadline has come.
+    pub(super) fn due(&mut self, now: Millis) {
+        self.input(now, Input::Due);
+        for peer in self.hearings.keys().copied().collect::<Vec<_>>() {
+            self.in_hearing(now, peer, Input::Due);
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Millis> {
+        let hearings = self.hearings.values().filter_map(|(_, hearing)| hearing.next_wake());
+        hearings.chain(self.sync.next_wake()).min()
     }
 
     fn is_foreign(&self, message: &Message) -> bool {
@@ -270,6 +388,9 @@ impl Node {
 
     /// Takes what a neighbour said.
     pub(super) fn received(&mut self, now: Millis, peer: PeerId, message: Message) {
+        if self.hearings.contains_key(&peer) {
+            return self.heard(now, peer, message);
+        }
         match message {
             Message::Events(events) => self.sent(now, peer, &events),
             Message::Frontier { entries, last } => {
@@ -283,7 +404,29 @@ impl Node {
             Message::Objects(commits) => self.input(now, Input::Serves { peer, commits }),
             Message::Chain(samples) => self.compare_chain(now, peer, &samples),
             Message::Enough => self.input(now, Input::Enough(peer)),
-            Message::Clock(_) | Message::Unknown(_) => {}
+            Message::Clock(_) | Message::Over { .. } | Message::Unknown(_) => {}
+        }
+    }
+
+    /// What is said in a hearing.
+    fn heard(&mut self, now: Millis, peer: PeerId, message: Message) {
+        match message {
+            Message::Events(events) => self.sent(now, peer, &events),
+            Message::Frontier { entries, last } => {
+                let heads = self.state.locate(&entries).heads;
+                self.in_hearing(now, peer, Input::Frontier { peer, heads, entries: entries.len(), last });
+            }
+            Message::Held(entries) => {
+                let heads = self.state.locate(&entries).heads;
+                self.in_hearing(now, peer, Input::Has { peer, heads });
+            }
+            Message::Over { heard } => {
+                if let Some((_, hearing)) = self.hearings.get_mut(&peer) {
+                    hearing.over(heard);
+                    self.drain_hearing(peer);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -361,7 +504,15 @@ impl Node {
                 self.out.push(Do::Say { peer, message, flush: false });
             }
         }
-        self.input(now, Input::Told { peer, heads });
+        if self.hearings.contains_key(&peer) {
+            // What is held is heard another time.
+            self.in_hearing(now, peer, Input::Told { peer, heads });
+            if until.is_some() {
+                self.out.push(Do::Heard(peer));
+            }
+        } else {
+            self.input(now, Input::Told { peer, heads });
+        }
         if let Some(until) = until.filter(|_| self.fault != Fault::ForgetsHeld) {
             self.input(now, Input::Held { peer, until });
         }

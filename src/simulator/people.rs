@@ -165,9 +165,13 @@ impl Node {
         let latest = self.log.order().iter().rev().filter(|event| votable(event.body().kind));
         let events: Vec<EventId> = latest.take(4).map(|event| event.id()).collect();
         if let Some(on) = rng.pick(&events).copied() {
-            let vote = Vote { on, message: String::new(), extensions: Extensions::default() };
-            self.write(now, Payload::Vote(vote), vec![on]);
+            self.second(now, on);
         }
+    }
+
+    pub(super) fn second(&mut self, now: Millis, on: EventId) {
+        let vote = Vote { on, message: String::new(), extensions: Extensions::default() };
+        self.write(now, Payload::Vote(vote), vec![on]);
     }
 
     /// Lets somebody in again who was removed, or gives a lower role by a revocation and a grant.

@@ -28,7 +28,8 @@ enum What {
         at: usize,
         of: usize,
         session: u64,
-        digest: [u8; 32],
+        /// `None` where it is a hearing.
+        digest: Option<[u8; 32]>,
     },
     Down {
         at: usize,
@@ -48,8 +49,10 @@ enum What {
     },
     Load {
         at: usize,
+        life: u64,
         of: usize,
-        session: u64,
+        hearing: Option<u64>,
+        load: u64,
         lacking: Vec<Lacking>,
     },
     Appended {
@@ -226,12 +229,45 @@ impl Sim {
         (0..self.nodes.len()).filter(|n| !self.lies.contains_key(n)).collect()
     }
 
+    /// Walls go up between the groups.
+    pub(super) fn part(&mut self, groups: Vec<u8>) {
+        self.net.groups = groups;
+        for (a, b) in self.net.cut_off() {
+            self.cut(a, b, None);
+        }
+    }
+
+    /// Lets things happen until all is quiet.
+    pub(super) fn rest(&mut self) {
+        self.resting = true;
+        self.until(Millis::MAX);
+    }
+
+    /// Some act, each on what their own node shows, and then rest.
+    pub(super) fn each(&mut self, of: &[usize], act: impl Fn(&mut Node, Millis)) {
+        for n in of {
+            let now = self.queue.now;
+            act(&mut self.nodes[*n], now);
+            self.nodes[*n].look(now);
+            self.drive(*n);
+        }
+        self.rest();
+    }
+
+    /// The walls are gone: everybody meets everybody, as often as said.
+    pub(super) fn heal(&mut self, times: usize) {
+        self.net.groups.fill(0);
+        for _ in 0..times {
+            self.meet_all();
+            self.rest();
+        }
+    }
+
     /// The whole life, and then until all is quiet.
     pub(super) fn run(&mut self) {
         self.until(START + self.scenario.span);
         self.resting = true;
         self.net.weather.breaks = 0;
-        self.net.groups.fill(0);
         let now = self.queue.now;
         for n in 0..self.nodes.len() {
             if !self.nodes[n].up {
@@ -242,11 +278,8 @@ impl Sim {
                 self.drive(n);
             }
         }
-        self.meet_all();
-        self.until(Millis::MAX);
-        // Who was not let in before tries again, and who was dropped for a lie of another.
-        self.meet_all();
-        self.until(Millis::MAX);
+        // Who was not let in before tries again, and who was dropped for a lie of another; what is heard may have a third heard.
+        self.heal(3);
     }
 
     fn until(&mut self, end: Millis) {
@@ -278,7 +311,7 @@ impl Sim {
                 if self.net.session(at, of) == Some(session) && self.nodes[at].up {
                     if at > of {
                         // The dialled side answers with its hello; what it says next comes after it.
-                        let digest = self.nodes[at].sync.digest();
+                        let digest = digest.map(|_| self.nodes[at].sync.digest());
                         let Some(arrives) = self.net.carry(&mut self.rng, now, (at, of), session, 300) else {
                             return self.cut(at, of, Some(1_000));
                         };
@@ -286,7 +319,10 @@ impl Sim {
                     }
                     let (peer, identity) = (self.nodes[of].peer, self.nodes[of].identity.identity());
                     self.current.insert((at, of), session);
-                    self.nodes[at].session_up(now, peer, identity, digest);
+                    match digest {
+                        Some(digest) => self.nodes[at].session_up(now, peer, identity, digest),
+                        None => self.nodes[at].hearing_up(now, peer, identity, session),
+                    }
                     self.drive(at);
                 }
             }
@@ -308,20 +344,19 @@ impl Sim {
             What::Flushed { at, of, session } => {
                 if self.is_current(at, of, session) {
                     let peer = self.nodes[of].peer;
-                    self.nodes[at].input(now, Input::Flushed(peer));
+                    self.nodes[at].flushed(now, peer);
                     self.drive(at);
                 }
             }
-            What::Load { at, of, session, lacking } => {
-                let any = self.nodes[at].fault == Fault::LoadsForAnySession && self.nodes[at].up;
-                if any || self.is_current(at, of, session) {
-                    let limit = if self.nodes[at].fault == Fault::LoadsForAnySession { 400 } else { 4_000 };
-                    let lacking = self.nodes[at].state.clip(lacking);
-                    let events = self.nodes[at].log.lacking(&lacking, limit);
-                    let peer = self.nodes[of].peer;
-                    self.nodes[at].input(now, Input::Loaded { peer, events });
-                    self.drive(at);
-                }
+            // It may be for a session that has ended: then the node does not use it.
+            What::Load { at, life, of, hearing, load, lacking } if self.lives(at, life) => {
+                let limit = if self.nodes[at].fault == Fault::LoadsForAnySession { 400 } else { 4_000 };
+                let lacking = self.nodes[at].state.clip(lacking);
+                let fails = self.rng.chance(if self.nodes[at].fault == Fault::ForgetsFailedLoads { 400 } else { 10 });
+                let events = (!fails).then(|| self.nodes[at].log.lacking(&lacking, limit));
+                let peer = self.nodes[of].peer;
+                self.nodes[at].loaded(now, peer, hearing, load, events);
+                self.drive(at);
             }
             What::Appended { at, life } if self.lives(at, life) => {
                 self.nodes[at].appended(now);
@@ -329,8 +364,8 @@ impl Sim {
             }
             What::Due { at, life } if self.lives(at, life) => {
                 self.due.remove(&at);
-                self.nodes[at].input(now, Input::Due);
-                if self.nodes[at].sync.next_wake().is_some_and(|next| next <= now) {
+                self.nodes[at].due(now);
+                if self.nodes[at].next_wake().is_some_and(|next| next <= now) {
                     self.wrong.push(format!("node {at} would be woken for ever"));
                 }
                 self.drive(at);
@@ -362,7 +397,11 @@ impl Sim {
                 self.meet_all();
             }
             What::Clock { at, offset } => self.set_clock(at, offset),
-            What::Appended { .. } | What::Due { .. } | What::Fetched { .. } | What::Complete { .. } => {}
+            What::Load { .. }
+            | What::Appended { .. }
+            | What::Due { .. }
+            | What::Fetched { .. }
+            | What::Complete { .. } => {}
         }
     }
 
@@ -374,21 +413,21 @@ impl Sim {
         self.nodes[n].up && self.nodes[n].life == life
     }
 
-    fn meet(&mut self, a: usize, b: usize) {
+    pub(super) fn meet(&mut self, a: usize, b: usize) {
         let (one, other) = (&self.nodes[a], &self.nodes[b]);
         if a == b || !one.up || !other.up || !self.net.reaches(a, b) || self.net.session(a, b).is_some() {
             return;
         }
-        if !one.greets(other) || !other.greets(one) {
-            return;
+        let (welcome, welcomed) = (one.greets(other), other.greets(one));
+        if (welcome || one.hears(other)) && (welcomed || other.hears(one)) {
+            self.connect(a, b, !welcome || !welcomed);
         }
-        self.connect(a, b);
     }
 
-    fn connect(&mut self, a: usize, b: usize) {
+    fn connect(&mut self, a: usize, b: usize, hearing: bool) {
         let (low, high) = (a.min(b), a.max(b));
         let (session, latency) = self.net.begin(&mut self.rng, self.queue.now, low, high);
-        let digest = self.nodes[low].sync.digest();
+        let digest = (!hearing).then(|| self.nodes[low].sync.digest());
         self.queue.after(latency, What::Up { at: high, of: low, session, digest });
     }
 
@@ -496,12 +535,8 @@ impl Sim {
                 }
             }
             4..6 => {
-                for n in 0..self.nodes.len() {
-                    self.net.groups[n] = u8::from(self.rng.chance(500));
-                }
-                for (a, b) in self.net.cut_off() {
-                    self.cut(a, b, None);
-                }
+                let groups = (0..self.nodes.len()).map(|_| u8::from(self.rng.chance(500))).collect();
+                self.part(groups);
                 self.queue.after(wait, What::Heal);
             }
             6..8 => {
@@ -520,7 +555,7 @@ impl Sim {
                 let other = pick(&mut self.rng);
                 let all_up = self.nodes[n].up && self.nodes[other].up;
                 if all_up && self.net.session(n, other).is_some() {
-                    self.connect(n, other);
+                    self.connect(n, other, false);
                 }
             }
         }
@@ -534,7 +569,7 @@ impl Sim {
             }
         }
         let node = &self.nodes[n];
-        let Some(at) = node.sync.next_wake().filter(|_| node.up) else { return };
+        let Some(at) = node.next_wake().filter(|_| node.up) else { return };
         let wait = at.saturating_sub(self.queue.now).max(1);
         let when = self.queue.now + wait;
         if self.due.get(&n).is_none_or(|due| *due > when) {
@@ -572,13 +607,12 @@ impl Sim {
                     None => {}
                 }
             }
-            Do::Load { peer, lacking } => {
+            Do::Load { peer, hearing, load, lacking } => {
                 let of = self.numbers[&peer];
-                let Some(session) = self.current.get(&(n, of)).copied() else { return };
                 // A disk that is busy takes its time.
                 let busy = if self.nodes[n].fault == Fault::LoadsForAnySession { 700 } else { 20 };
                 let wait = if self.rng.chance(busy) { self.rng.between(1, 8_000) } else { self.rng.between(1, 5) };
-                self.queue.after(wait, What::Load { at: n, of, session, lacking });
+                self.queue.after(wait, What::Load { at: n, life, of, hearing, load, lacking });
                 if busy > 500 && self.rng.chance(300) {
                     self.cut(n, of, Some(0));
                 }
@@ -598,12 +632,14 @@ impl Sim {
                 let again = (!self.resting).then_some(60_000);
                 self.cut(n, other, again);
             }
-            Do::Leave(peer) => {
+            wish @ (Do::Leave(peer) | Do::Heard(peer)) => {
+                // Sooner in life; who was heard has little more to say.
+                let wait = if matches!(wish, Do::Heard(_)) { 3_600_000 } else { 60_000 };
                 let other = self.numbers[&peer];
                 self.current.remove(&(n, other));
                 let now = self.queue.now;
                 self.nodes[n].session_down(now, peer);
-                self.cut(n, other, (!self.resting).then_some(60_000));
+                self.cut(n, other, (!self.resting).then_some(wait));
             }
             Do::Fetch { commit, from } => {
                 let wait = self.rng.between(2, 200);

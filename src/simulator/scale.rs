@@ -34,7 +34,7 @@ struct Light {
 enum What {
     Say(usize, usize, Message),
     Flushed(usize, PeerId),
-    Load(usize, PeerId, Vec<Lacking>),
+    Load(usize, PeerId, u64, Vec<Lacking>),
     Appended(usize),
     Due(usize),
 }
@@ -185,7 +185,7 @@ impl World {
                         self.queue.after(1, What::Flushed(n, peer));
                     }
                 }
-                Output::Load { peer, lacking } => self.queue.after(1, What::Load(n, peer, lacking)),
+                Output::Load { peer, load, lacking } => self.queue.after(1, What::Load(n, peer, load, lacking)),
                 Output::Serves { .. } => {}
                 Output::Drop { why, .. } => panic!("{why}"),
             }
@@ -220,9 +220,9 @@ impl World {
                     }
                 }
                 What::Flushed(n, peer) => self.input(n, Input::Flushed(peer)),
-                What::Load(n, peer, lacking) => {
+                What::Load(n, peer, load, lacking) => {
                     let events = self.nodes[n].log.lacking(&lacking, limits::BATCH_BYTES);
-                    self.input(n, Input::Loaded { peer, events });
+                    self.input(n, Input::Loaded { peer, load, events });
                 }
                 What::Appended(n) => {
                     let events = std::mem::take(&mut self.nodes[n].pending);

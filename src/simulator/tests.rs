@@ -3,6 +3,8 @@
 use super::check::check;
 use super::node::Fault;
 use super::run::{Scenario, Sim};
+use crate::eventlog::Target;
+use crate::id::MemberId;
 
 /// Seeds that are run where `LANSYNC_SEEDS` says nothing.
 const SEEDS: u64 = 100;
@@ -67,6 +69,9 @@ fn every_fault_is_caught() {
         (Fault::TakesUnsound, 158),
         (Fault::ForgetsHeld, 44),
         (Fault::LoadsForAnySession, 13),
+        (Fault::ForgetsFailedLoads, 0),
+        (Fault::TellsTheRemoved, 0),
+        (Fault::HearsNobody, 0),
         (Fault::ForgetsOwnHead, 0),
     ];
     for (fault, first) in faults {
@@ -79,4 +84,95 @@ fn every_fault_is_caught() {
         println!("mutant {fault:?}: {caught:?}");
         assert!(caught.is_some(), "{fault:?} is not noticed");
     }
+}
+
+/// A project at rest, whose members 0, 1 and 3 are maintainers and 2 is a contributor; 4 was not let in.
+const MEMBERS: usize = 4;
+
+fn team() -> Sim {
+    let scenario = Scenario::of(1);
+    let mut sim = Sim::new(Scenario { nodes: 5, hostile: 0, acts: 0, troubles: 0, duels: false, ..scenario });
+    sim.rest();
+    sim
+}
+
+fn member(sim: &Sim, n: usize) -> MemberId {
+    MemberId::of(&sim.nodes[n].identity.identity())
+}
+
+/// Who is a member, as each node says.
+fn welcome(sim: &Sim, of: usize) -> Vec<bool> {
+    sim.nodes[..MEMBERS].iter().map(|node| node.greets(&sim.nodes[of])).collect()
+}
+
+fn digests(sim: &Sim) -> Vec<[u8; 32]> {
+    sim.nodes[..MEMBERS].iter().map(|node| node.sync.digest()).collect()
+}
+
+/// The founder removes 1, who with 3 removes the founder: three maintainers, so two of them are the majority.
+fn duel(sim: &mut Sim) {
+    let (founder, one) = (member(sim, 0), member(sim, 1));
+    sim.part(vec![0, 1, 1, 1, 1]);
+    sim.rest();
+    sim.each(&[0], |node, now| {
+        node.revoke(now, Target::Member(one), true);
+    });
+    sim.each(&[1, 3], |node, now| {
+        node.revoke(now, Target::Member(founder), true);
+    });
+    let removal = sim.nodes[1].state.ballots()[0].on;
+    sim.each(&[3], |node, now| node.second(now, removal));
+}
+
+#[test]
+fn two_who_removed_each_other_while_apart_hear_each_other_and_agree() {
+    let mut sim = team();
+    duel(&mut sim);
+    assert_eq!((welcome(&sim, 0), welcome(&sim, 1)), (vec![true, false, false, false], vec![false, true, true, true]));
+    let differ = digests(&sim);
+    assert_ne!(differ[0], differ[1]);
+    // Only the two meet: each takes the other for removed.
+    sim.part(vec![0, 0, 1, 1, 1]);
+    sim.meet(0, 1);
+    sim.rest();
+    assert_eq!(
+        (welcome(&sim, 0)[0], welcome(&sim, 1)[0]),
+        (false, true),
+        "the majority counts, for the removed as well"
+    );
+    sim.heal(1);
+    assert_eq!((welcome(&sim, 0), welcome(&sim, 1)), (vec![false; MEMBERS], vec![true; MEMBERS]));
+    let agree = digests(&sim);
+    assert!(agree.iter().all(|digest| *digest == agree[0]));
+    assert_eq!(check(&sim), Vec::<String>::new());
+}
+
+#[test]
+fn one_who_was_removed_hears_of_it_and_of_nothing_that_came_after() {
+    let mut sim = team();
+    let one = member(&sim, 1);
+    sim.part(vec![0, 1, 0, 0, 0]);
+    sim.rest();
+    // By alone 1 cannot remove who came before: that waits for votes, and 1 goes on.
+    let founder = member(&sim, 0);
+    sim.each(&[1], |node, now| {
+        node.revoke(now, Target::Member(founder), true);
+    });
+    sim.each(&[0], |node, now| {
+        node.revoke(now, Target::Member(one), true);
+    });
+    let mut rng = super::rng::Rng::new(5);
+    let now = sim.nodes[0].state.latest().millis();
+    sim.nodes[0].propose(now, &mut rng);
+    sim.each(&[0], |_, _| {});
+    let (before, written) = (sim.nodes[1].log.order().len(), sim.nodes[0].state.feed_head(&sim.nodes[0].peer).unwrap());
+    sim.heal(2);
+    assert_eq!(welcome(&sim, 1), vec![false; MEMBERS]);
+    let log = sim.nodes[1].log.order();
+    assert!(log.len() > before && log.iter().all(|event| event.id() != written.id), "the removal and not the proposal");
+    assert!(sim.nodes[2].log.order().iter().any(|event| event.id() == written.id));
+    // What it handed in is held by all who stayed, and counts nowhere.
+    let own = sim.nodes[1].state.feed_head(&sim.nodes[1].peer).unwrap();
+    assert!([0, 2, 3].iter().all(|n| sim.nodes[*n].state.is_logged(&own.id)));
+    assert_eq!(check(&sim), Vec::<String>::new());
 }

@@ -14,6 +14,10 @@ use crate::limits;
 /// The version of these messages.
 pub const VERSION: u16 = 1;
 
+/// The bit of [`Hello::features`] by which a session is a hearing: one of the two takes the other for removed.
+/// [`MEDIA`](super::MEDIA) is the bit before it.
+const HEARING: u64 = 1 << 1;
+
 /// The first message of a session, in both directions; the dialled side sends its own only once it has found
 /// the other to be a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +59,11 @@ pub enum Message {
     /// The sender got what it was just sent from others before: it need only be told what is held from now on, and
     /// sent later what it still lacks then.
     Enough,
+    /// In a hearing: the sender has said all that decides about either, or has heard all of the other's.
+    Over {
+        /// The other's.
+        heard: bool,
+    },
     /// A type that this version does not know.
     Unknown(u8),
 }
@@ -64,13 +73,23 @@ pub enum Message {
 #[error("a message is {0}")]
 pub struct MessageError(#[from] DecodeError);
 
-fn tagged<T: Serialize>(tag: u8, value: &T) -> Vec<u8> {
+pub(super) fn tagged<T: Serialize>(tag: u8, value: &T) -> Vec<u8> {
     let mut bytes = vec![tag];
     bytes.extend(codec::encode(value));
     bytes
 }
 
 impl Hello {
+    /// What `features` says where this is to be a hearing, or not.
+    pub fn features(hearing: bool) -> u64 {
+        if hearing { HEARING } else { super::MEDIA }
+    }
+
+    /// Is this to be a hearing?
+    pub fn is_hearing(&self) -> bool {
+        self.features & HEARING != 0
+    }
+
     /// Its frame.
     pub fn encode(&self) -> Vec<u8> {
         tagged(1, self)
@@ -99,6 +118,7 @@ impl Message {
             Self::Clock(clock) => tagged(6, clock),
             Self::Chain(samples) => tagged(7, samples),
             Self::Enough => vec![8],
+            Self::Over { heard } => tagged(9, heard),
             Self::Unknown(tag) => vec![*tag],
         }
     }
@@ -121,6 +141,7 @@ impl Message {
             [6, rest @ ..] => Self::Clock(codec::decode(rest, LIMIT)?),
             [7, rest @ ..] => Self::Chain(codec::decode(rest, LIMIT)?),
             [8] => Self::Enough,
+            [9, rest @ ..] => Self::Over { heard: codec::decode(rest, LIMIT)? },
             [tag, ..] => Self::Unknown(*tag),
         })
     }
@@ -133,6 +154,8 @@ pub struct FetchRequest {
     pub want: Vec<ObjectId>,
     /// Commits held with all that they reach.
     pub have: Vec<ObjectId>,
+    /// How many bytes follow that name objects which came before a cut, in frames. They are sent once a pack is promised.
+    pub skip: u32,
 }
 
 /// What is said before the pack.
@@ -164,6 +187,10 @@ impl FetchRequest {
         let most = request.want.len().max(request.have.len());
         if most > limits::FETCH_TIPS {
             return Err(MessageError(DecodeError::TooLarge { len: most, limit: limits::FETCH_TIPS }));
+        }
+        if request.skip > limits::SKIP_BYTES {
+            let (len, limit) = (request.skip as usize, limits::SKIP_BYTES as usize);
+            return Err(MessageError(DecodeError::TooLarge { len, limit }));
         }
         Ok(request)
     }
@@ -334,6 +361,8 @@ mod tests {
             Message::Clock(1_793_491_200_000),
             Message::Chain(vec![entry]),
             Message::Enough,
+            Message::Over { heard: false },
+            Message::Over { heard: true },
         ] {
             assert_eq!(Message::decode(&message.encode()), Ok(message));
         }

@@ -69,12 +69,21 @@ pub enum Input {
         /// How far each strand is part of the log; it may be ahead of what is durable.
         logged: Frontier,
     },
-    /// An [`Output::Load`] is done.
+    /// An [`Output::Load`] is done. One for a session that has ended meanwhile is not used.
     Loaded {
         /// For whom.
         peer: PeerId,
+        /// Its number.
+        load: u64,
         /// With their strands, in an order that respects causality.
         events: Vec<OnStrand>,
+    },
+    /// An [`Output::Load`] failed: it is tried again later.
+    NotLoaded {
+        /// For whom.
+        peer: PeerId,
+        /// Its number.
+        load: u64,
     },
     /// The events of the last [`Output::Send`] with `flush` have left.
     Flushed(PeerId),
@@ -103,10 +112,13 @@ pub enum Output {
         /// Tell [`Input::Flushed`] when it has left.
         flush: bool,
     },
-    /// Read some of these from the store (about [`limits::BATCH_BYTES`], in causal order), then [`Input::Loaded`].
+    /// Read some of these from the store (about [`limits::BATCH_BYTES`], in causal order), then [`Input::Loaded`] or
+    /// [`Input::NotLoaded`].
     Load {
         /// For whom.
         peer: PeerId,
+        /// Its number: a peer may have another session by the time it is done.
+        load: u64,
         /// What it lacks.
         lacking: Vec<Lacking>,
     },
@@ -126,6 +138,17 @@ pub enum Output {
     },
 }
 
+/// What is on its way to a neighbour: one batch at a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Batch {
+    #[default]
+    None,
+    /// The load of this number reads it.
+    Read(u64),
+    /// It was said and has not left.
+    Leaves,
+}
+
 #[derive(Debug, Default)]
 struct Neighbour {
     /// Strand to last number that it has, as far as told or sent.
@@ -140,8 +163,9 @@ struct Neighbour {
     known: bool,
     /// Our frontier was sent.
     told: bool,
-    /// A batch is being read or is on its way.
-    loading: bool,
+    batch: Batch,
+    /// What it lacks could not be read, and is not tried again before.
+    unread_until: Option<Millis>,
     /// It was sent something in this session.
     began: bool,
     /// It gets the same from others, sooner: it is told what is held here, and sent only what it still lacks later.
@@ -160,6 +184,8 @@ pub struct Sync {
     durable: BTreeMap<u32, Head>,
     /// What came in events, be it durable yet or not.
     came: BTreeMap<u32, u64>,
+    /// How many loads there were.
+    loads: u64,
     neighbours: BTreeMap<PeerId, Neighbour>,
     outputs: VecDeque<Output>,
 }
@@ -204,10 +230,17 @@ impl Sync {
                 }
             }
             Input::Stored { events, logged } => self.stored(now, &events, &logged),
-            Input::Loaded { peer, events } => self.loaded(now, peer, events),
+            Input::Loaded { peer, load, events } => self.loaded(now, peer, load, events),
+            Input::NotLoaded { peer, load } => {
+                if let Some(neighbour) = self.loads_for(&peer, load) {
+                    neighbour.batch = Batch::None;
+                    neighbour.unread_until = Some(now + millis(limits::LOAD_AGAIN));
+                    self.pump(now, peer);
+                }
+            }
             Input::Flushed(peer) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    neighbour.loading = false;
+                    neighbour.batch = Batch::None;
                     self.pump(now, peer);
                 }
             }
@@ -249,6 +282,13 @@ impl Sync {
     pub fn up_to_date(&self, peer: &PeerId) -> Option<bool> {
         let neighbour = self.neighbours.get(peer).filter(|neighbour| neighbour.known)?;
         Some(self.frontier.lacking(&neighbour.durable).is_empty())
+    }
+
+    /// Was this neighbour sent all that it lacks, as far as it has told what it holds?
+    pub(super) fn has_sent_all(&self, peer: &PeerId) -> bool {
+        self.neighbours.get(peer).is_some_and(|neighbour| {
+            neighbour.known && neighbour.batch == Batch::None && self.frontier.lacking(&neighbour.has).is_empty()
+        })
     }
 
     /// The last number of a strand that this neighbour holds durably.
@@ -386,7 +426,8 @@ impl Sync {
         let caught_up: Vec<PeerId> = self
             .neighbours
             .iter()
-            .filter(|(_, n)| n.known && !n.loading && !(crowded && n.lazy) && self.frontier.lacking(&n.has).is_empty())
+            .filter(|(_, n)| n.known && n.batch == Batch::None && !(crowded && n.lazy))
+            .filter(|(_, n)| self.frontier.lacking(&n.has).is_empty())
             .map(|(peer, _)| *peer)
             .collect();
         let mut strands: BTreeMap<u32, u64> = BTreeMap::new();
@@ -456,7 +497,7 @@ impl Sync {
             // What was held before may be part of the log now.
             self.pump(now, peer);
         } else {
-            neighbour.loading = true;
+            neighbour.batch = Batch::Leaves;
             neighbour.began = true;
             self.outputs.push_back(Output::Send { peer, message: Message::Events(batch), flush: true });
         }
@@ -467,7 +508,7 @@ impl Sync {
         let crowded = self.is_crowded();
         let (first, later) = (self.wait(Duration::ZERO), self.wait(limits::SEND_LATER));
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        if !neighbour.known || neighbour.loading {
+        if !neighbour.known || neighbour.batch != Batch::None {
             // Looked at again when that is over; a deadline that stays would wake for nothing.
             neighbour.send_at = None;
             return;
@@ -477,6 +518,11 @@ impl Sync {
             neighbour.send_at = None;
             return;
         }
+        if let Some(until) = neighbour.unread_until.filter(|until| *until > now) {
+            neighbour.send_at = Some((now, until));
+            return;
+        }
+        neighbour.unread_until = None;
         if crowded && (neighbour.lazy || !neighbour.began) {
             let wait = if neighbour.lazy { later } else { first };
             let (_, at) = *neighbour.send_at.get_or_insert((now, now + wait));
@@ -487,12 +533,19 @@ impl Sync {
         neighbour.send_at = None;
         neighbour.lazy = false;
         neighbour.began = true;
-        neighbour.loading = true;
-        self.outputs.push_back(Output::Load { peer, lacking });
+        self.loads += 1;
+        let load = self.loads;
+        neighbour.batch = Batch::Read(load);
+        self.outputs.push_back(Output::Load { peer, load, lacking });
     }
 
-    fn loaded(&mut self, now: Millis, peer: PeerId, events: Vec<OnStrand>) {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+    /// The neighbour for whom this load is, if it is still the same session.
+    fn loads_for(&mut self, peer: &PeerId, load: u64) -> Option<&mut Neighbour> {
+        self.neighbours.get_mut(peer).filter(|neighbour| neighbour.batch == Batch::Read(load))
+    }
+
+    fn loaded(&mut self, now: Millis, peer: PeerId, load: u64, events: Vec<OnStrand>) {
+        let Some(neighbour) = self.loads_for(&peer, load) else { return };
         let mut batch = Vec::with_capacity(events.len());
         for (strand, event) in events {
             let event = event.into_inner();
@@ -504,9 +557,10 @@ impl Sync {
             }
         }
         if batch.is_empty() {
-            neighbour.loading = false;
+            neighbour.batch = Batch::None;
             self.pump(now, peer);
         } else {
+            neighbour.batch = Batch::Leaves;
             self.outputs.push_back(Output::Send { peer, message: Message::Events(batch), flush: true });
         }
     }

@@ -120,7 +120,7 @@ impl Lan {
                         self.nodes[n].sync.handle(0, Input::Flushed(peer));
                     }
                 }
-                Output::Load { peer, lacking } => {
+                Output::Load { peer, load, lacking } => {
                     let feeds: Vec<PeerId> = self.nodes.iter().map(|node| node.feed.peer()).collect();
                     let log = &self.nodes[n].log;
                     let of = |lack: &Lacking| {
@@ -131,7 +131,7 @@ impl Lan {
                     events.truncate(3);
                     let of = |event: Event| (strand(&event.body().author), Durable::pretended(Arc::new(event)));
                     let events = events.into_iter().map(of).collect();
-                    self.nodes[n].sync.handle(0, Input::Loaded { peer, events });
+                    self.nodes[n].sync.handle(0, Input::Loaded { peer, load, events });
                 }
                 Output::Serves { .. } => {}
                 Output::Drop { why, .. } => panic!("{why}"),
@@ -327,5 +327,147 @@ fn what_becomes_part_of_the_log_is_sent_before_what_names_it() {
     let events = vec![(0, Durable::pretended(Arc::new(log[0].clone())))];
     sync.handle(0, Input::Stored { events, logged: logged(1, Some(0)) });
     let lacking = vec![Lacking { strand: 0, from: 0, to: 0 }, Lacking { strand: 5, from: 1, to: 1 }];
-    assert_eq!(sync.poll(), Some(Output::Load { peer, lacking }));
+    assert_eq!(sync.poll(), Some(Output::Load { peer, load: 1, lacking }));
+}
+
+/// A node with one event and a session with one who has none, whose load is under way: gives the number of the load.
+fn loading(sync: &mut Sync, peer: PeerId) -> u64 {
+    sync.handle(0, Input::PeerUp { peer, digest: [0; 32] });
+    sync.handle(0, Input::Frontier { peer, heads: Vec::new(), entries: 0, last: true });
+    let outputs: Vec<Output> = std::iter::from_fn(|| sync.poll()).collect();
+    let load = outputs.iter().find_map(|output| match output {
+        Output::Load { load, .. } => Some(*load),
+        _ => None,
+    });
+    load.expect("it lacks an event")
+}
+
+fn one_event() -> (Sync, Event) {
+    let mut lan = Lan::new(1);
+    lan.write(0, 1);
+    let event = lan.nodes[0].log[&lan.peer(0)][0].clone();
+    let frontier = lan.nodes[0].logged();
+    let heads: Vec<(u32, Head)> = frontier.iter().map(|(strand, _, head)| (strand, *head)).collect();
+    (Sync::new(frontier, heads.into_iter()), event)
+}
+
+/// What was read for a session that has ended would leave a gap on the next one, and the honest sender be dropped.
+#[test]
+fn what_was_read_for_another_session_is_not_sent() {
+    let (mut sync, event) = one_event();
+    let peer = PeerId([5; 32]);
+    let stale = loading(&mut sync, peer);
+    sync.handle(0, Input::PeerDown(peer));
+    let load = loading(&mut sync, peer);
+    let events = || vec![(0, Durable::pretended(Arc::new(event.clone())))];
+    sync.handle(1, Input::Loaded { peer, load: stale, events: events() });
+    sync.handle(1, Input::NotLoaded { peer, load: stale });
+    assert_eq!((sync.poll(), sync.next_wake()), (None, None), "the session waits for its own");
+    sync.handle(2, Input::Loaded { peer, load, events: events() });
+    assert!(matches!(sync.poll(), Some(Output::Send { message: Message::Events(_), flush: true, .. })));
+    // Twice the same is once too often.
+    sync.handle(2, Input::Loaded { peer, load, events: events() });
+    assert_eq!(sync.poll(), None);
+}
+
+#[test]
+fn what_could_not_be_read_is_read_again_later_and_then_sent() {
+    let (mut sync, event) = one_event();
+    let peer = PeerId([5; 32]);
+    let failed = loading(&mut sync, peer);
+    sync.handle(100, Input::NotLoaded { peer, load: failed });
+    assert_eq!(sync.poll(), None, "not at once");
+    let again = 100 + u64::try_from(crate::limits::LOAD_AGAIN.as_millis()).unwrap();
+    // Whatever is said meanwhile brings it no sooner.
+    sync.handle(200, Input::Has { peer, heads: Vec::new() });
+    assert_eq!((sync.poll(), sync.next_wake()), (None, Some(again)));
+    sync.handle(again, Input::Due);
+    let Some(Output::Load { load, .. }) = sync.poll() else { panic!("it is read again") };
+    assert_ne!(load, failed);
+    sync.handle(again, Input::Loaded { peer, load, events: vec![(0, Durable::pretended(Arc::new(event)))] });
+    assert!(matches!(sync.poll(), Some(Output::Send { message: Message::Events(_), .. })));
+    assert_eq!(sync.next_wake(), None);
+}
+
+/// Two hearings with what each may tell the other; gives the events that each got, and how many messages it took.
+fn hear(offers: [Frontier; 2], logs: [&BTreeMap<PeerId, Vec<Event>>; 2]) -> ([Vec<EventId>; 2], usize) {
+    let peers = [PeerId([21; 32]), PeerId([22; 32])];
+    let mut ends = [0, 1].map(|n: usize| Hearing::new(0, peers[1 - n], offers[n].clone()));
+    let mut held = logs.map(Clone::clone);
+    let mut got: [Vec<EventId>; 2] = Default::default();
+    let mut wires: [VecDeque<Message>; 2] = Default::default();
+    let mut count = 0;
+    loop {
+        for n in 0..2 {
+            while let Some(output) = ends[n].poll() {
+                match output {
+                    Output::Send { peer, message, flush } => {
+                        wires[1 - n].push_back(message);
+                        if flush {
+                            ends[n].handle(0, Input::Flushed(peer));
+                        }
+                    }
+                    Output::Load { peer, load, lacking } => {
+                        let of = |lack: &Lacking| {
+                            let feed = held[n].iter().find(|(feed, _)| strand(feed) == lack.strand).unwrap().1;
+                            feed[lack.from as usize..=lack.to as usize].to_vec()
+                        };
+                        let mut events: Vec<Event> = lacking.iter().flat_map(of).collect();
+                        events.sort_by_key(Event::order);
+                        events.truncate(2);
+                        let of = |event: Event| (strand(&event.body().author), Durable::pretended(Arc::new(event)));
+                        ends[n].handle(0, Input::Loaded { peer, load, events: events.into_iter().map(of).collect() });
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let Some(to) = (0..2).find(|n| !wires[*n].is_empty()) else { break };
+        let (peer, message) = (peers[1 - to], wires[to].pop_front().unwrap());
+        count += 1;
+        assert!(count < 100 && !(ends[0].is_over() && ends[1].is_over()), "nothing is said when it is over");
+        match message {
+            Message::Frontier { entries, last } => {
+                let heads = entries.iter().map(|entry| (strand(&entry.feed), entry.seq));
+                let heads = heads.filter(|(of, _)| held[to].keys().any(|feed| strand(feed) == *of)).collect();
+                ends[to].handle(0, Input::Frontier { peer, heads, entries: entries.len(), last });
+            }
+            Message::Held(_) => {}
+            Message::Over { heard } => ends[to].over(heard),
+            Message::Events(events) => {
+                let mut heads = Vec::new();
+                for event in events.iter().map(|bytes| Event::decode(bytes).unwrap()) {
+                    heads.push((strand(&event.body().author), event.body().seq));
+                    got[to].push(event.id());
+                    held[to].entry(event.body().author).or_default().push(event);
+                }
+                ends[to].handle(0, Input::Told { peer, heads });
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(ends.iter().all(Hearing::is_over));
+    (got, count)
+}
+
+#[test]
+fn in_a_hearing_each_gets_what_it_lacks_of_what_is_offered_and_nothing_more() {
+    let mut lan = Lan::new(2);
+    (0..5).for_each(|at| lan.write(0, at));
+    (0..7).for_each(|at| lan.write(1, at));
+    let logs = [0, 1].map(|n| lan.nodes[n].log.clone());
+    let ids =
+        |n: usize, count: usize| -> Vec<EventId> { logs[n][&lan.peer(n)][..count].iter().map(Event::id).collect() };
+    let up_to = |n: usize, count: usize| {
+        let mut offered = Frontier::default();
+        let last = &logs[n][&lan.peer(n)][count - 1];
+        offered.set(strand(&lan.peer(n)), lan.peer(n), Head { seq: last.body().seq, id: last.id() });
+        offered
+    };
+    let (got, _) = hear([up_to(0, 3), up_to(1, 5)], [&logs[0], &logs[1]]);
+    assert_eq!(got, [ids(1, 5), ids(0, 3)]);
+    // Nothing to tell on either side, or on both.
+    assert_eq!(hear([Frontier::default(), up_to(1, 1)], [&logs[0], &logs[1]]).0, [ids(1, 1), vec![]]);
+    let (got, messages) = hear([Frontier::default(), Frontier::default()], [&logs[0], &logs[1]]);
+    assert_eq!((got, messages), ([vec![], vec![]], 6), "a frontier and two ends each");
 }

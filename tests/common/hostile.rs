@@ -28,12 +28,13 @@ use lansync::eventlog::store::{Note, Store};
 use lansync::eventlog::{Certify, Draft, Event, Extensions, Genesis, Grant, Payload, Policy, Propose, Role};
 use lansync::git::Repository;
 use lansync::hlc::Hlc;
-use lansync::id::{BranchName, EventId, Handle, MemberId, ObjectId, PeerId, ProjectId};
+use lansync::id::{BranchName, EventId, Handle, Media, MemberId, ObjectId, PeerId, ProjectId};
 use lansync::keys::{FeedKey, IdentityKey, Secret};
 use lansync::limits;
+use lansync::node::keyring::Keyring;
 use lansync::node::{Node, Parts, Settings, clock, discovery_key};
 use lansync::quic::{Closed, Connection, Doors, Endpoint, RecvStream, SendStream};
-use lansync::sync::{FetchReply, FetchRequest, Hello, Message, VERSION};
+use lansync::sync::{FetchReply, FetchRequest, Hello, MediaReply, MediaRequest, Message, VERSION};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -309,7 +310,8 @@ impl Clone {
             repo,
             store,
             feed: keys.feed.clone(),
-            identity: keys.identity.clone(),
+            certificate: keys.identity.certify(&project, &keys.peer()),
+            identity: Arc::new(Keyring::open(keys.identity.clone())),
             settings: keys.settings(joining),
             endpoint: endpoint.clone(),
             feeds: top.path().join("feeds"),
@@ -462,7 +464,7 @@ impl Raw {
     pub fn hello(&self, project: &ProjectId) -> Hello {
         Hello {
             version: VERSION,
-            features: 0,
+            features: Hello::features(false),
             program: "mallory".to_owned(),
             clock: clock::now().saturating_add_signed(self.ahead),
             certificate: self.keys.identity.certify(project, &self.keys.peer()),
@@ -582,11 +584,19 @@ impl Session {
 
     /// Asks for objects; gives the reply and what follows it.
     pub async fn fetch(&self, want: &[ObjectId]) -> (FetchReply, RecvStream) {
-        let request = FetchRequest { want: want.to_vec(), have: vec![] };
+        let request = FetchRequest { want: want.to_vec(), have: vec![], skip: 0 };
         let (mut send, mut recv) = self.connection.open_bi().await.expect("it is open");
         send.write_frame(&request.encode()).await.expect("it is open");
         let reply = soon("a reply", recv.read_frame(64)).await.expect("it is open").expect("it is open");
         (FetchReply::decode(&reply).expect("a reply"), recv)
+    }
+
+    /// Asks for media files; gives the reply.
+    pub async fn media(&self, commit: ObjectId, wants: Vec<(Media, u64)>) -> MediaReply {
+        let (mut send, mut recv) = self.connection.open_bi().await.expect("it is open");
+        send.write_frame(&MediaRequest { commit, wants }.encode()).await.expect("it is open");
+        let reply = soon("a reply", recv.read_frame(64)).await.expect("it is open").expect("it is open");
+        MediaReply::decode(&reply).expect("a reply")
     }
 
     /// From now on answers every fetch with these frames after the reply. `[]` ends a body.

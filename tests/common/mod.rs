@@ -439,7 +439,10 @@ impl<'a> Person<'a> {
     pub fn land(&self, proposal: &str) -> String {
         let _ = self.lansync(&["show", proposal]).ok();
         let done = self.lansync(&["--json", "approve", proposal]).json();
-        done["landed"].as_str().unwrap_or_else(|| panic!("{proposal} did not land: {done}")).to_owned()
+        let landed = done["landed"].as_str().unwrap_or_else(|| panic!("{proposal} did not land: {done}")).to_owned();
+        // The refs have moved when it says so, maybe further by now.
+        let _ = self.git(&["merge-base", "--is-ancestor", &landed, "refs/remotes/lansync/main"]);
+        landed
     }
 
     /// `git fsck` finds nothing.

@@ -70,7 +70,7 @@ impl Authority {
                 }
                 view.demands.votes_of(view.maintainers(self))
             }
-            What::Genesis | What::Link { .. } | What::Vote { .. } => return None,
+            What::Genesis | What::Link { .. } | What::Vote { .. } | What::Newer(_) => return None,
         };
         can_vote.retain(|member| !voted.contains(member));
         let needs = need.saturating_sub(voted.len());

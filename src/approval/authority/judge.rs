@@ -23,14 +23,16 @@ impl Need {
     pub(in crate::approval) fn of(kind: Kind) -> Self {
         match kind {
             Kind::PROPOSE => Self::Propose,
-            Kind::GRANT | Kind::VOTE | Kind::POLICY | Kind::APPROVE | Kind::REJECT | Kind::INVITE => Self::Maintain,
+            Kind::GRANT | Kind::VOTE | Kind::POLICY | Kind::APPROVE | Kind::REJECT | Kind::INVITE | Kind::TAG => {
+                Self::Maintain
+            }
             _ => Self::Any,
         }
     }
 
     pub(super) fn of_governance(what: &What) -> Self {
         match what {
-            What::Genesis | What::Link { .. } => Self::Any,
+            What::Genesis | What::Link { .. } | What::Newer(_) => Self::Any,
             What::Revoke { standing, .. } if standing.leave => Self::Any,
             What::Grant { .. } | What::Revoke { .. } | What::Vote { .. } | What::Policy(_) => Self::Maintain,
         }

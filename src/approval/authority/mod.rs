@@ -4,7 +4,9 @@
 //! fork reach back. Nothing is judged by clock, arrival or configuration. The algorithm stands in docs/authority.md.
 
 mod ballot;
+mod bearing;
 mod judge;
+mod newer;
 mod past;
 mod strands;
 mod view;
@@ -21,8 +23,9 @@ pub(super) use strands::{Strand, Strands};
 pub use view::Demands;
 pub(super) use view::{Seen, View};
 
+use super::RULES;
 use crate::eventlog::rows::Place;
-use crate::eventlog::{Event, Kind, Payload, Role, Target};
+use crate::eventlog::{Area, Event, Kind, Payload, Role, Target};
 use crate::hlc::Hlc;
 use crate::id::{EventId, Handle, IdentityId, MemberId, PeerId, ProjectId};
 
@@ -56,6 +59,12 @@ pub enum Void {
     /// The approvals do not fulfil the policy.
     #[error("its approvals do not fulfil the policy")]
     Policy,
+    /// Whether it counts is decided by rules of this number, which this version does not know.
+    #[error("that needs a newer lansync, one that knows rules {0}")]
+    Newer(u16),
+    /// The rules under which it was written have no such kind of event.
+    #[error("the rules under which it was written have no such kind of event")]
+    Kind,
 }
 
 impl Void {
@@ -71,6 +80,8 @@ impl Void {
             Self::Target => "target",
             Self::Heads => "heads",
             Self::Policy => "policy",
+            Self::Newer(_) => "needs-upgrade",
+            Self::Kind => "kind",
         }
     }
 
@@ -105,6 +116,8 @@ pub(super) enum What {
     Vote { on: EventId },
     /// Sets what is needed.
     Policy(Demands),
+    /// Of a kind that this version does not know, from which rights or landings follow.
+    Newer(Area),
 }
 
 /// One governance event.
@@ -144,6 +157,8 @@ pub(super) struct Authority {
     /// Events that gave an identity to somebody.
     givers: BTreeMap<IdentityId, Vec<Gov>>,
     votes: BTreeMap<EventId, Vec<Gov>>,
+    /// Events of kinds that this version does not know and that were right in their own past.
+    newer: Vec<Gov>,
     names: BTreeMap<MemberId, Vec<Names>>,
     /// Demands at the beginning.
     demands: Demands,
@@ -169,6 +184,7 @@ impl Authority {
             grants: BTreeMap::new(),
             givers: BTreeMap::new(),
             votes: BTreeMap::new(),
+            newer: Vec::new(),
             names: BTreeMap::new(),
             demands: Demands::default(),
             views: vec![OnceLock::new()],
@@ -263,6 +279,7 @@ impl Authority {
             }
             Payload::Vote(vote) => What::Vote { on: vote.on },
             Payload::Policy(policy) => What::Policy(Demands::of(policy)),
+            Payload::Unknown(kind, _) => What::Newer(kind.area()),
             // The caller gives governance events only.
             _ => What::Vote { on: id },
         };
@@ -276,6 +293,8 @@ impl Authority {
         let view = self.view(past);
         entry.admissible = match entry.what {
             What::Genesis => true,
+            // Under rules that are known here it is of no kind at all, whoever judges it.
+            What::Newer(_) if view.demands.rules <= RULES => false,
             _ => view.may(self, &entry.member, &entry.identity, &feed, Need::of_governance(&entry.what)),
         };
         self.by_id.insert(id, gov);
@@ -290,7 +309,8 @@ impl Authority {
             }
             What::Link { identity, .. } => self.givers.entry(*identity).or_default().push(gov),
             What::Vote { on } => self.votes.entry(*on).or_default().push(gov),
-            What::Revoke { .. } | What::Policy(_) => {}
+            What::Newer(_) if entry.admissible => self.newer.push(gov),
+            What::Revoke { .. } | What::Policy(_) | What::Newer(_) => {}
         }
         self.all.push(entry);
         gov
@@ -382,6 +402,13 @@ impl Authority {
     /// Why a governance event does not count.
     pub(super) fn void(&self, gov: Gov) -> Option<Void> {
         let entry = self.get(gov);
+        let view = self.view(entry.past);
+        if let Some(rules) = view.frozen {
+            return Some(Void::Newer(rules));
+        }
+        if matches!(entry.what, What::Newer(_)) && view.demands.rules <= RULES {
+            return Some(Void::Kind);
+        }
         if !entry.admissible {
             return Some(Void::Role);
         }
@@ -389,9 +416,12 @@ impl Authority {
             return Some(self.why_not(&self.deed(gov)));
         }
         match &entry.what {
-            What::Grant { .. } | What::Policy(_) if !self.judge.effective(self, gov) => Some(Void::Votes),
+            What::Grant { .. } | What::Policy(_) if !self.judge.effective_within(self, gov, &self.now.set) => {
+                Some(Void::Votes)
+            }
             What::Revoke { .. } if !self.now.accepted.has(gov) => Some(Void::Votes),
             What::Link { fits: false, .. } => Some(Void::Target),
+            What::Newer(_) => Some(Void::Newer(view.demands.rules)),
             _ => None,
         }
     }

@@ -90,7 +90,12 @@ pub(in crate::approval) struct View {
     /// Accepted revocations.
     pub(in crate::approval) accepted: Set,
     pub(in crate::approval) demands: Demands,
-    set: Set,
+    /// Who may do what follows from an event of rules of this number, which this version does not know.
+    pub(in crate::approval) frozen: Option<u16>,
+    /// The same of landings.
+    pub(in crate::approval) landings_frozen: Option<u16>,
+    /// What was judged: without what rests on events that freeze rights, and these.
+    pub(super) set: Set,
     forks: bool,
     members: OnceLock<Members>,
 }
@@ -132,7 +137,8 @@ impl View {
         need: Need,
     ) -> bool {
         let members = self.members(of);
-        members.identities.get(identity) == Some(member)
+        self.frozen.is_none()
+            && members.identities.get(identity) == Some(member)
             && members.roles.get(member).is_some_and(|role| need.fits(*role))
             && !members.feeds.contains(feed)
     }
@@ -205,8 +211,8 @@ impl Authority {
         self.views[past.0 as usize].get_or_init(|| Arc::new(self.work_out(self.pasts.set(past), false))).clone()
     }
 
-    /// Works out a view: one revocation is accepted at a time.
-    pub(super) fn work_out(&self, set: &Set, forks: bool) -> View {
+    /// Works out a view of events that are known here: one revocation is accepted at a time.
+    pub(super) fn work_out_known(&self, set: &Set, forks: bool) -> View {
         let mut accepted = Set::default();
         let candidates: Vec<Gov> = set
             .iter()
@@ -245,7 +251,7 @@ impl Authority {
         // Rules are only ever raised.
         let rules = policies.iter().map(|(_, demands)| demands.rules).chain([self.demands.rules]);
         demands.rules = rules.max().unwrap_or(demands.rules);
-        View { accepted, demands, set: set.clone(), forks, members: OnceLock::new() }
+        View { accepted, demands, set: set.clone(), forks, ..View::default() }
     }
 
     /// Of several that are ready the one that is accepted: free of those that kill it, the smallest key first.

@@ -31,6 +31,7 @@ impl State {
         };
         // Only a policy raises the rules: nobody alone can land what the others cannot judge.
         carried.land.rules == view.demands.rules
+            && view.landings_frozen.is_none()
             && self.is_ok_under(carried, &judge)
             && self.guard(&carried.land.heads, carried.land.is_join(), &view, |carrier| self.knows(carried, carrier))
             && carried.land.heads.iter().all(head_entered)

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::mutants::Fault;
 use super::naive::{Mode, Oracle};
 use super::set::Set;
-use crate::eventlog::{Payload, Revoke, Role, Target};
+use crate::eventlog::{Area, Payload, Revoke, Role, Target};
 use crate::id::{EventId, IdentityId, MemberId};
 
 /// What landings and governance need.
@@ -28,6 +28,12 @@ pub(super) struct View {
     /// Maintainers with the grants that make them so.
     pub(super) maintainers: BTreeMap<MemberId, Vec<usize>>,
     pub(super) needs: Needs,
+    /// The rules that one must know to say who may do what, where they are not known here.
+    pub(super) frozen: Option<u16>,
+    /// The same of landings.
+    pub(super) landings_frozen: Option<u16>,
+    /// The events that were judged.
+    pub(super) set: Set,
 }
 
 /// The order of acceptance: backed by a majority first, then by seniority of supporters, then by the author's
@@ -67,6 +73,30 @@ impl Oracle {
         if let Some(view) = self.memo.borrow().views.get(&(s, mode)) {
             return view.clone();
         }
+        let newer = |area: Area| s.only(|x| self.is_newer(x) && self.kind(x).area() == area && self.admissible(x));
+        let (rights, landings) = (newer(Area::Rights), newer(Area::Landings));
+        let without = |some: Set| s.only(|x| !some.has(x) && !some.iter().any(|one| self.past(x).has(one)));
+        let mut view = self.view_of_known(without(rights), mode);
+        let stand = rights.only(|x| self.has(Fault::FrozenForEver) || self.live(x, view.acc, mode));
+        let rules = |some: Set| some.iter().map(|x| self.knew(x).needs.rules).max();
+        if !self.has(Fault::NewerIgnored) {
+            view = self.view_of_known(without(stand), mode);
+            view.frozen = rules(stand);
+            view.landings_frozen = rules(landings.only(|x| self.live(x, view.acc, mode)));
+        } else {
+            view = self.view_of_known(s, mode);
+        }
+        let view = Rc::new(view);
+        self.memo.borrow_mut().views.insert((s, mode), view.clone());
+        view
+    }
+
+    /// Of a kind that is not known here, and from which rights or landings follow.
+    fn is_newer(&self, x: usize) -> bool {
+        self.kind(x).is_newer() && self.kind(x).governs()
+    }
+
+    fn view_of_known(&self, s: Set, mode: Mode) -> View {
         let candidates = s.only(|r| self.revoke(r).is_some() && self.admissible(r));
         let mut acc = Set::default();
         loop {
@@ -82,14 +112,15 @@ impl Oracle {
             let first = choice.iter().min_by_key(|r| &keys[r]).expect("it is not empty");
             acc = acc.with(first);
         }
-        let view = Rc::new(View {
+        View {
             acc,
             members: self.members(s, acc, mode),
             maintainers: self.maintainers(s, acc, mode),
             needs: self.needs(s, acc, mode),
-        });
-        self.memo.borrow_mut().views.insert((s, mode), view.clone());
-        view
+            frozen: None,
+            landings_frozen: None,
+            set: s,
+        }
     }
 
     pub(super) fn revoke(&self, x: usize) -> Option<&Revoke> {
@@ -147,7 +178,10 @@ impl Oracle {
         if let Some(known) = self.memo.borrow().admissible.get(&x) {
             return *known;
         }
-        let admissible = self.has(Fault::NotJudgedByItsPast) || self.live(x, self.knew(x).acc, Mode::Past);
+        let view = self.knew(x);
+        let known = view.frozen.is_none()
+            && (!self.is_newer(x) || view.needs.rules > self.rules_known || self.has(Fault::NewerUnderKnownRules));
+        let admissible = known && (self.has(Fault::NotJudgedByItsPast) || self.live(x, view.acc, Mode::Past));
         self.memo.borrow_mut().admissible.insert(x, admissible);
         admissible
     }
@@ -166,7 +200,8 @@ impl Oracle {
             | Payload::Policy(_)
             | Payload::Approve(_)
             | Payload::Reject(_)
-            | Payload::Invite(_) => Need::Maintainer,
+            | Payload::Invite(_)
+            | Payload::Tag(_) => Need::Maintainer,
             Payload::Propose(_) => Need::Proposer,
             Payload::Genesis(_)
             | Payload::Certify(_)

@@ -188,7 +188,9 @@ impl Oracle {
                 || self.carriers(head).any(|x| past.has(x) && self.entered(x))
                 || (!land.is_join() && self.met(l, &view.needs, view.acc, Some(head), Mode::Past))
         };
-        self.ok(l, view.acc, Mode::Past, past)
+        view.frozen.is_none()
+            && view.landings_frozen.is_none()
+            && self.ok(l, view.acc, Mode::Past, past)
             && (self.has(Fault::GuardDropped) || self.guard(l))
             // Stricter than the text: only a policy raises the rules, nobody alone.
             && land.rules == view.needs.rules

@@ -4,9 +4,9 @@ use super::rng::Rng;
 use super::set::Set;
 use super::world::{
     Hand, IDENTITIES, Log, World, ack, approve, branch, commit, grant, identity, invite, member, policy, propose,
-    reject, revoke, vote, withdraw,
+    reject, revoke, tag, vote, withdraw,
 };
-use crate::eventlog::{Event, Payload, Role, Target};
+use crate::eventlog::{Event, Kind, Payload, Role, Target};
 use crate::id::{EventId, Lid};
 
 /// What a log is mostly about.
@@ -24,11 +24,23 @@ pub(super) enum Style {
     Heists,
     /// Revocations against each other.
     Duels,
+    /// Removals of those who were let in again.
+    Returns,
+    /// Events of kinds that are not known here, under rules that are known or not.
+    Versions,
 }
 
 impl Style {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Rights, Self::Machines, Self::Landings, Self::Forks, Self::Heists, Self::Duels];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Rights,
+        Self::Machines,
+        Self::Landings,
+        Self::Forks,
+        Self::Heists,
+        Self::Duels,
+        Self::Returns,
+        Self::Versions,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -38,6 +50,8 @@ impl Style {
             Self::Forks => "forks",
             Self::Heists => "heists",
             Self::Duels => "duels",
+            Self::Returns => "returns",
+            Self::Versions => "versions",
         }
     }
 
@@ -56,12 +70,14 @@ impl Style {
     fn weights(self) -> [usize; ACTIONS.len()] {
         // In the order of `ACTIONS`.
         match self {
-            Self::Rights => [6, 22, 16, 10, 9, 2, 2, 4, 6, 0, 3, 3, 3, 1, 1],
-            Self::Machines => [6, 16, 8, 6, 2, 14, 14, 8, 3, 2, 3, 3, 3, 1, 1],
-            Self::Landings => [2, 5, 3, 2, 4, 1, 1, 1, 1, 0, 14, 26, 26, 12, 4],
-            Self::Forks => [6, 8, 4, 4, 1, 2, 2, 2, 2, 22, 8, 10, 10, 3, 1],
-            Self::Heists => [2, 16, 10, 1, 7, 0, 0, 1, 2, 2, 3, 26, 26, 16, 1],
+            Self::Rights => [6, 22, 16, 10, 9, 2, 2, 4, 6, 0, 3, 3, 3, 1, 1, 0],
+            Self::Machines => [6, 16, 8, 6, 2, 14, 14, 8, 3, 2, 3, 3, 3, 1, 1, 0],
+            Self::Landings => [2, 5, 3, 2, 4, 1, 1, 1, 1, 0, 14, 26, 26, 12, 4, 0],
+            Self::Forks => [6, 8, 4, 4, 1, 2, 2, 2, 2, 22, 8, 10, 10, 3, 1, 0],
+            Self::Heists => [2, 16, 10, 1, 7, 0, 0, 1, 2, 2, 3, 26, 26, 16, 1, 0],
             Self::Duels => [1; ACTIONS.len()],
+            Self::Returns => [4, 2, 6, 6, 1, 4, 4, 1, 1, 4, 6, 4, 3, 1, 1, 0],
+            Self::Versions => [3, 9, 5, 9, 9, 2, 3, 1, 2, 1, 8, 12, 14, 6, 1, 12],
         }
     }
 }
@@ -99,9 +115,10 @@ enum Action {
     Land,
     Join,
     TakeBack,
+    Newer,
 }
 
-const ACTIONS: [Action; 15] = [
+const ACTIONS: [Action; 16] = [
     Action::Ack,
     Action::Revoke,
     Action::Vote,
@@ -117,6 +134,7 @@ const ACTIONS: [Action; 15] = [
     Action::Land,
     Action::Join,
     Action::TakeBack,
+    Action::Newer,
 ];
 
 /// One clone, with what it has heard of.
@@ -174,7 +192,7 @@ impl Writers {
     }
 
     fn run(mut self) -> Log {
-        let steps = self.rng.between(20, 80);
+        let steps = if self.style == Style::Returns { self.rng.between(5, 30) } else { self.rng.between(20, 80) };
         for _ in 0..steps {
             let writer = self.rng.below(self.writers.len());
             if self.style == Style::Heists {
@@ -188,8 +206,10 @@ impl Writers {
             let action = ACTIONS[self.rng.weighted(&self.style.weights())];
             self.act(writer, action);
         }
-        if self.style == Style::Heists {
-            self.heist();
+        match self.style {
+            Style::Heists => self.heist(),
+            Style::Returns => self.returns(),
+            _ => {}
         }
         let mut lids: Vec<Lid> = self.world.oracle.carried_by.keys().copied().collect();
         lids.sort_unstable();
@@ -205,12 +225,17 @@ impl Writers {
     fn act(&mut self, writer: usize, action: Action) {
         let hide = self.style != Style::Heists && self.rng.chance(30);
         match action {
-            Action::Ack => self.write(writer, hide, |all, _| Some(if all.rng.chance(80) { ack() } else { invite() })),
+            // One of three acks tags something instead, chosen so that logs made by earlier versions stay as they are.
+            Action::Ack => self.write(writer, hide, |all, _| {
+                let tags = all.world.log.events.len();
+                let ack = if tags.is_multiple_of(3) { tag(tags) } else { ack() };
+                Some(if all.rng.chance(80) { ack } else { invite() })
+            }),
             Action::Revoke => self.write(writer, hide, Self::revocation),
             Action::Vote => self.write(writer, hide, Self::vote),
             Action::Grant => self.grant(writer, hide),
             Action::Policy => self.write(writer, hide, |all, _| {
-                let rules = if all.rng.chance(25) { 2 } else { 1 };
+                let rules = if all.rng.chance(if all.style == Style::Versions { 60 } else { 25 }) { 2 } else { 1 };
                 Some(policy(all.rng.between(1, 2) as u8, all.rng.chance(60), all.rng.between(1, 2) as u8, rules))
             }),
             Action::Link => self.link(writer, hide),
@@ -257,6 +282,11 @@ impl Writers {
                 let offers = all.of_kind(known, |payload| matches!(payload, Payload::Propose(_)));
                 let offer = all.rng.pick(&offers).map(|x| all.id(x))?;
                 Some(if all.rng.chance(70) { withdraw(offer) } else { reject(offer) })
+            }),
+            Action::Newer => self.write(writer, hide, |all, _| {
+                // Of rights, of landings, of neither; and one that is not critical.
+                let kind = [0o763, 0o765, 0o761, 0o762][all.rng.weighted(&[60, 20, 10, 10])];
+                Some(Payload::Unknown(Kind(kind), b"from later".to_vec()))
             }),
         }
     }

@@ -69,11 +69,17 @@ pub(super) enum Fault {
     LinkSurvives,
     /// A feed survives its revocation.
     FeedsSurvive,
+    /// Kinds of a later version change nothing.
+    NewerIgnored,
+    /// They freeze whatever the rules.
+    NewerUnderKnownRules,
+    /// No revocation undoes them.
+    FrozenForEver,
 }
 
 impl Fault {
     /// All of them, by the style of log that shows them soonest.
-    const BY_STYLE: [(Style, &[Self]); 6] = [
+    const BY_STYLE: [(Style, &[Self]); 7] = [
         (
             Style::Rights,
             &[
@@ -100,6 +106,7 @@ impl Fault {
                 Self::GuardDropped,
             ],
         ),
+        (Style::Versions, &[Self::NewerIgnored, Self::NewerUnderKnownRules, Self::FrozenForEver]),
     ];
 }
 

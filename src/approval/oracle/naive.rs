@@ -133,7 +133,12 @@ impl Oracle {
             (None, Payload::Certify(certify)) => {
                 let identity = certify.certificate.identity;
                 certify.certificate.verify(&self.project, &body.author).map_err(|_| Refused::NotAMember)?;
-                (self.owners(&identity, past), identity)
+                let mut owners = self.owners(&identity, past);
+                if owners.is_empty() && self.view(self.gov(past), Mode::Past).frozen.is_some() {
+                    // Whose it is follows from what is not known here; it is stored all the same.
+                    owners.push(MemberId::of(&identity));
+                }
+                (owners, identity)
             }
             (None, _) => return Err(Refused::Seq),
         };
@@ -142,8 +147,8 @@ impl Oracle {
         let at = self.nodes.len();
         for member in owners {
             self.nodes.push(Node { event: event.clone(), past, identity, member, lids: lids.clone() });
-            let acc = self.knew(at).acc;
-            if self.may_be_stored(at, acc) {
+            let view = self.knew(at);
+            if view.frozen.is_some() || self.may_be_stored(at, view.acc) {
                 self.index.insert(event.id(), at);
                 for (_, lid) in lids {
                     self.carried_by.entry(lid).or_default().push(at);
@@ -192,6 +197,7 @@ impl Oracle {
             | Payload::Policy(_)
             | Payload::Link(_)
             | Payload::Ack(_)
+            | Payload::Tag(_)
             | Payload::Unknown(..) => true,
         };
         if fits { Ok(()) } else { Err(Refused::Links) }

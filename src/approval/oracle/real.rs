@@ -5,9 +5,11 @@ use super::logs::Style;
 use super::naive::Oracle;
 use super::set::Set;
 use super::verdict::Verdict;
-use crate::approval::State;
-use crate::eventlog::Event;
-use crate::id::Lid;
+use crate::approval::{Earlier, State};
+use crate::eventlog::rows::{Base, Memory, Place, Rows, Table};
+use crate::eventlog::{Checkpoint, Event, Target};
+use crate::hlc::Hlc;
+use crate::id::{EventId, Lid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -61,7 +63,7 @@ fn verdict(state: &State, events: &[&Event]) -> Verdict {
     let maintainers = members.iter().filter(|(_, role)| role.maintains()).map(|(member, _)| *member).collect();
     let demands = state.demands();
     // By the oracle's word an event of governance counts if its author may, whatever votes it still needs.
-    let counts = |event: &&Event| state.is_live(&event.id());
+    let counts = |event: &&Event| state.is_allowed(&event.id());
     let heads: BTreeMap<_, BTreeSet<Lid>> = state
         .canonical()
         .iter()
@@ -80,9 +82,11 @@ fn verdict(state: &State, events: &[&Event]) -> Verdict {
         maintainers,
         identities: state.identities(),
         policy: (demands.approvals, demands.own_counts, demands.votes, demands.rules),
+        needs_rules: state.needs_rules(),
         counts: events.iter().copied().filter(counts).map(Event::id).collect(),
         heads,
         standing,
+        tags: state.tags().into_iter().map(|tag| (tag.name, tag.object)).collect(),
         open: state.open_proposals().map(|proposal| proposal.id).collect(),
         log: events.iter().map(|event| event.id()).filter(|id| state.is_logged(id)).collect(),
     }
@@ -136,6 +140,39 @@ agree! {
     on_forks Forks,
     on_heists Heists,
     on_duels Duels,
+    on_returns Returns,
+    on_versions Versions,
+}
+
+/// A removal pins the last of what is part of the log, and with it all of that: no evidence comes into the log by it, and what
+/// is known of its target stands.
+#[test]
+fn a_removal_pins_all_that_is_part_of_the_log_and_no_more() {
+    for seed in 0..seeds().min(20) {
+        for style in [Style::Returns, Style::Forks, Style::Machines] {
+            let log = style.log(seed);
+            let mut now =
+                Real { state: State::new(log.project), events: Vec::new(), reopens: 9, memory: Default::default() };
+            let mut oracle = Oracle::new(log.project, 1);
+            for (at, event) in log.events.iter().enumerate() {
+                now.take(event).unwrap();
+                oracle.add(event).unwrap();
+                if at % 5 != 0 && at + 1 != log.events.len() {
+                    continue;
+                }
+                let logged = oracle.verdict().log;
+                let members = oracle.nodes.iter().map(|node| Target::Member(node.member));
+                let feeds = oracle.nodes.iter().map(|node| Target::Feed(node.event.body().author));
+                for target in members.chain(feeds).collect::<BTreeSet<Target>>() {
+                    let pins: BTreeSet<EventId> = now.state.pins(&[target]).into_iter().collect();
+                    let theirs = oracle.all().only(|x| oracle.concerns(&[target], x) && logged.contains(&oracle.id(x)));
+                    let last = |x: &usize| !theirs.iter().any(|y| y != *x && oracle.on_chain(*x, y));
+                    let expected: BTreeSet<EventId> = theirs.iter().filter(last).map(|x| oracle.id(x)).collect();
+                    assert_eq!(pins, expected, "{} {seed}, after event {at}, of {target:?}", style.name());
+                }
+            }
+        }
+    }
 }
 
 /// At several times: the earlier state, made from the whole log, says what the oracle says that knows no more than that.
@@ -176,6 +213,137 @@ fn earlier_states_agree_with_the_oracle() {
             }
         }
     }
+}
+
+/// A stored state, held in memory.
+struct Kept {
+    checkpoint: Checkpoint,
+    rows: Memory,
+    log: BTreeMap<Place, Arc<Event>>,
+}
+
+impl Base for Kept {
+    fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
+        self.rows.get(table, key)
+    }
+
+    fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.rows.scan(table, from, each);
+    }
+
+    fn scan_back(&self, table: Table, to: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.rows.scan_back(table, to, each);
+    }
+
+    fn event(&self, place: Place) -> Option<Arc<Event>> {
+        self.log.get(&self.checkpoint.in_log(place)?).cloned()
+    }
+
+    fn healthy(&self) -> bool {
+        true
+    }
+}
+
+impl Kept {
+    fn of(now: &Real, earlier: &mut Earlier<'_>, parent: Option<Arc<dyn Base>>) -> Self {
+        let (checkpoint, changed) = earlier.to_store();
+        let mut rows = Rows::new(Arc::new(Memory::default()));
+        for (table, key, value) in changed {
+            match value {
+                Some(value) => rows.put(table, key.to_vec(), value.to_vec()),
+                None => rows.delete(table, key.to_vec()),
+            }
+        }
+        let mut memory = parent.map(Memory::over).unwrap_or_default();
+        memory.append(&rows.begin_append().unwrap());
+        let placed = |event: &Event| (now.state.place_of(&event.id()).unwrap(), Arc::new(event.clone()));
+        let log = now.events.iter().map(placed).collect();
+        Self { checkpoint: checkpoint.clone(), rows: memory, log }
+    }
+}
+
+/// While events arrive, early ones late, and what the objects say later still: a state of some of them that is taken further
+/// by those that it lacks says what the oracle says of all up to that time.
+#[test]
+fn stored_states_are_taken_further_by_what_arrived_late() {
+    const EACH: usize = 4;
+    let (mut folded, mut begun_from, mut late) = (0, 0, 0);
+    for seed in 0..seeds().min(12) {
+        for style in super::logs::Style::ALL {
+            let log = style.log(seed);
+            let mut rng = super::rng::Rng::new(seed);
+            let mut now =
+                Real { state: State::new(log.project), events: Vec::new(), reopens: 9, memory: Default::default() };
+            let mut all: Vec<Arc<Kept>> = Vec::new();
+            for (at, event) in super::logs::shuffled(&log.events, &mut rng).iter().enumerate() {
+                now.take(event).unwrap();
+                if at % 6 != 5 && at + 1 != log.events.len() {
+                    continue;
+                }
+                // The objects of some landings come later than others.
+                for (lid, sound) in log.sound.iter().filter(|(lid, _)| (usize::from(lid.0[0]) + at) % 3 == 0) {
+                    now.state.settle(lid, *sound);
+                }
+                let mut times: Vec<Hlc> = now.events.iter().map(|event| event.body().hlc).collect();
+                times.sort_unstable();
+                for part in 1..=3 {
+                    let bound = Hlc::from_bits(times[(times.len() * part).div_ceil(3) - 1].bits() + 1);
+                    let best = all.iter().filter(|kept| kept.checkpoint.latest < bound);
+                    let best = best.max_by_key(|kept| kept.checkpoint.events).cloned();
+                    let mut parent = best.clone().map(|kept| -> Arc<dyn Base> { kept });
+                    let mut earlier = match &best {
+                        Some(kept) => {
+                            assert!(now.state.has_reached(&kept.checkpoint));
+                            late += usize::from(kept.checkpoint.reached.iter().flatten().any(|reached| {
+                                let next = now.state.next_of(&reached.id).and_then(|id| now.state.event(&id));
+                                next.is_some_and(|next| next.body().hlc < kept.checkpoint.latest)
+                            }));
+                            begun_from += 1;
+                            // The events of the log as it was then are in their places still.
+                            now.state.earlier_from(kept.checkpoint.clone(), kept.clone()).unwrap()
+                        }
+                        None => now.state.earlier(),
+                    };
+                    let mut lacking = Vec::new();
+                    for span in now.state.lacking(earlier.reached(), bound) {
+                        let at = |seq| Place { strand: span.strand, seq };
+                        lacking.extend((span.from..=span.to).map(|seq| now.state.event_at(at(seq)).unwrap()));
+                    }
+                    lacking.sort_by_key(|event| event.order());
+                    let upto = times.iter().filter(|time| **time < bound).count();
+                    assert_eq!(lacking.len(), upto - best.map_or(0, |kept| kept.checkpoint.events as usize));
+                    for (count, event) in (1..).zip(&lacking) {
+                        earlier.take(event).unwrap();
+                        folded += 1;
+                        if count % EACH == 0 {
+                            let kept = Arc::new(Kept::of(&now, &mut earlier, parent));
+                            parent = Some(kept.clone());
+                            earlier.stored(kept.clone());
+                            all.push(kept);
+                        }
+                    }
+                    let state = earlier.finish(|_, _| false);
+                    let taken: Vec<Event> = now.events.iter().filter(|e| e.body().hlc < bound).cloned().collect();
+                    let mut oracle = super::naive::Oracle::new(log.project, 1);
+                    for event in &taken {
+                        oracle.take(event).unwrap();
+                        let carried: Vec<Lid> = oracle.nodes.last().unwrap().lids.iter().map(|(_, lid)| *lid).collect();
+                        for lid in carried {
+                            if let Some(sound) = now.state.landing(&lid).and_then(|landing| landing.sound) {
+                                Fold::settle(&mut oracle, lid, sound);
+                            }
+                        }
+                    }
+                    let then = Real { state, events: taken, reopens: 9, memory: Default::default() };
+                    let differences = Fold::verdict(&oracle).differences(&then.verdict());
+                    let text = differences.join("\n");
+                    assert!(differences.is_empty(), "{} {seed}, after {at}, part {part}\n{text}", style.name());
+                }
+            }
+        }
+    }
+    assert!(begun_from > 0 && late > 0, "{begun_from} {late}");
+    assert!(folded > 0);
 }
 
 /// What a feed wrote in a range is found without looking at all of it.

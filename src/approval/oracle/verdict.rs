@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::naive::{Mode, Oracle};
 use super::set::Set;
 use crate::eventlog::{Payload, Role, Target};
-use crate::id::{BranchName, EventId, IdentityId, Lid, MemberId};
+use crate::hlc::Hlc;
+use crate::id::{BranchName, EventId, IdentityId, Lid, MemberId, ObjectId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
@@ -17,12 +18,16 @@ pub(super) struct Verdict {
     pub(super) identities: BTreeMap<IdentityId, MemberId>,
     /// approvals, own_counts, votes, rules
     pub(super) policy: (u8, bool, u8, u16),
+    /// The rules that one must know to go on, where they are not known here.
+    pub(super) needs_rules: Option<u16>,
     /// Events that were right in their own past and are live now.
     pub(super) counts: BTreeSet<EventId>,
     pub(super) heads: BTreeMap<BranchName, BTreeSet<Lid>>,
     pub(super) standing: BTreeSet<Lid>,
     /// The first events of open proposals.
     pub(super) open: BTreeSet<EventId>,
+    /// What canonical tags are at.
+    pub(super) tags: BTreeMap<BranchName, ObjectId>,
     /// What is sent, counted in frontiers and digests; the rest of what is held is evidence.
     pub(super) log: BTreeSet<EventId>,
 }
@@ -39,10 +44,12 @@ impl Verdict {
             part("maintainers", &self.maintainers, &other.maintainers),
             part("identities", &self.identities, &other.identities),
             part("policy", &self.policy, &other.policy),
+            part("needs rules", &self.needs_rules, &other.needs_rules),
             part("counts", &self.counts, &other.counts),
             part("heads", &self.heads, &other.heads),
             part("standing", &self.standing, &other.standing),
             part("open", &self.open, &other.open),
+            part("tags", &self.tags, &other.tags),
             part("log", &self.log, &other.log),
         ]
         .into_iter()
@@ -62,12 +69,33 @@ impl Oracle {
             maintainers: view.maintainers.keys().copied().collect(),
             identities: self.identities(view.acc),
             policy: (view.needs.approvals, view.needs.own_counts, view.needs.votes, view.needs.rules),
+            needs_rules: [view.frozen, view.landings_frozen, Some(view.needs.rules).filter(|n| *n > self.rules_known)]
+                .into_iter()
+                .flatten()
+                .max(),
             counts: ids(self.all().only(|x| self.counts_now(x))),
             heads: self.heads(&standing),
             open: self.open(&standing),
             standing,
+            tags: self.tags(),
             log: ids(self.log(view.acc)),
         }
+    }
+
+    /// Of all that counts and names a tag the earliest.
+    fn tags(&self) -> BTreeMap<BranchName, ObjectId> {
+        let mut first: BTreeMap<BranchName, (Hlc, EventId, ObjectId)> = BTreeMap::new();
+        for x in self.all().iter().filter(|x| self.counts_now(*x)) {
+            let Payload::Tag(tag) = self.payload(x) else { continue };
+            for (name, object, _) in &tag.tags {
+                let this = (self.nodes[x].event.body().hlc, self.id(x), *object);
+                let held = first.entry(name.clone()).or_insert(this);
+                if (this.0, this.1) < (held.0, held.1) {
+                    *held = this;
+                }
+            }
+        }
+        first.into_iter().map(|(name, (_, _, object))| (name, object)).collect()
     }
 
     /// An ordinary event counts now.
@@ -76,13 +104,14 @@ impl Oracle {
     }
 
     fn identities(&self, acc: Set) -> BTreeMap<IdentityId, MemberId> {
-        let grants = self.standing_grants(self.gov(self.all()), acc, Mode::Final);
+        let set = self.present().set;
+        let grants = self.standing_grants(set, acc, Mode::Final);
         let revoked = |given: usize, identity: &IdentityId| {
             let aims = |r: usize| self.revoke(r).is_some_and(|r| r.targets.contains(&Target::Identity(*identity)));
             acc.iter().any(|r| aims(r) && !self.lifts(given, r))
         };
         let mut live = BTreeMap::new();
-        for x in self.gov(self.all()).iter() {
+        for x in set.iter() {
             let (identity, link) = match self.payload(x) {
                 Payload::Genesis(genesis) => (genesis.founder, None),
                 Payload::Grant(grant) => (grant.identity, None),

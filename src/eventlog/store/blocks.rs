@@ -124,24 +124,25 @@ impl Reader {
         })
     }
 
-    fn known(&mut self, strand: u32) -> Result<Known, StoreError> {
+    /// `None` where there is no such strand (yet).
+    fn known(&mut self, strand: u32) -> Result<Option<Known>, StoreError> {
         let author = match self.authors.get(&strand) {
             Some(author) => *author,
             None => {
-                let row = self.strands.get(strand.to_be_bytes().as_slice())?;
-                let author = author(strand, row.as_ref().map(|row| row.value()))?;
+                let Some(row) = self.strands.get(strand.to_be_bytes().as_slice())? else { return Ok(None) };
+                let author = author(strand, Some(row.value()))?;
                 self.authors.insert(strand, author);
                 author
             }
         };
-        Ok(Known { project: self.project, author })
+        Ok(Some(Known { project: self.project, author }))
     }
 
     /// The event at a place, if there is one.
     pub(super) fn get(&mut self, place: Place) -> Result<Option<Arc<Event>>, StoreError> {
         let Place { strand, seq } = place;
         if !self.kept.get(&strand).is_some_and(|events| events.holds(seq)) {
-            let known = self.known(strand)?;
+            let Some(known) = self.known(strand)? else { return Ok(None) };
             let Some(row) = self.events.range((strand, 0)..=(strand, seq))?.next_back() else { return Ok(None) };
             let (key, bytes) = row?;
             let block = Block::read(key.value().1, bytes.value()).map_err(|why| malformed(place, why))?;

@@ -6,6 +6,7 @@
 mod base;
 mod blocks;
 mod check;
+mod checkpoints;
 mod error;
 mod format1;
 mod guard;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 pub use base::StoreBase;
+pub use checkpoints::Checkpoints;
 pub use error::StoreError;
 pub use format1::OldLog;
 use guard::guarded;
@@ -41,6 +43,7 @@ pub struct Store {
     db: Option<Handle>,
     path: PathBuf,
     project: ProjectId,
+    checkpoints: checkpoints::Shared,
 }
 
 /// An open file.
@@ -206,7 +209,7 @@ impl Drop for Store {
 
 /// All rows of a note, as they were at one moment.
 fn notes(read: &ReadTransaction, note: Note) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
-    let table = read.open_table(note.table())?;
+    let Some(table) = base::if_there(read, note.table())? else { return Ok(BTreeMap::new()) };
     let rows = table.iter()?.map(|row| row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())));
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -30,7 +30,12 @@ impl Store {
         }
         let db = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
         fill(&db, project)?;
-        Ok(Self { db: Some(Handle::ToWrite(db)), path: path.to_owned(), project: *project })
+        Ok(Self {
+            db: Some(Handle::ToWrite(db)),
+            path: path.to_owned(),
+            project: *project,
+            checkpoints: Default::default(),
+        })
     }
 
     /// Opens the log at `path`, or says what must be done before that.
@@ -49,7 +54,12 @@ impl Store {
         guarded(|| {
             let db = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path)?;
             let project = project(&db)?;
-            Ok(Opened::Ready(Self { db: Some(Handle::ToWrite(db)), path: path.to_owned(), project }))
+            Ok(Opened::Ready(Self {
+                db: Some(Handle::ToWrite(db)),
+                path: path.to_owned(),
+                project,
+                checkpoints: Default::default(),
+            }))
         })
     }
 
@@ -68,7 +78,12 @@ impl Store {
                 other => other?,
             };
             let project = project(&db)?;
-            Ok(Some(Self { db: Some(Handle::ToRead(db)), path: path.to_owned(), project }))
+            Ok(Some(Self {
+                db: Some(Handle::ToRead(db)),
+                path: path.to_owned(),
+                project,
+                checkpoints: Default::default(),
+            }))
         })?;
         match opened {
             Some(store) => Ok(Opened::Ready(store)),
@@ -88,7 +103,12 @@ impl Store {
             if empty {
                 fill(&db, project)?;
             }
-            Ok(Self { db: Some(Handle::ToWrite(db)), path: std::path::PathBuf::new(), project: *project })
+            Ok(Self {
+                db: Some(Handle::ToWrite(db)),
+                path: std::path::PathBuf::new(),
+                project: *project,
+                checkpoints: Default::default(),
+            })
         })
     }
 }

@@ -21,7 +21,12 @@ pub(super) const TIME: TableDefinition<'static, (u64, u32), u64> = TableDefiniti
 
 /// Where the rows of a table of the state are.
 pub(super) fn rows(table: Table) -> Bytes {
-    TableDefinition::new(match table {
+    TableDefinition::new(name(table))
+}
+
+/// The name of a table of the state.
+pub(super) fn name(table: Table) -> &'static str {
+    match table {
         Table::Events => "ids-2",
         Table::Strands => "strands-2",
         Table::Governance => "governance-2",
@@ -37,7 +42,8 @@ pub(super) fn rows(table: Table) -> Bytes {
         Table::Landed => "landed-2",
         Table::Named => "named-2",
         Table::Single => "single-2",
-    })
+        Table::Tags => "canonical-tags-2",
+    }
 }
 
 /// What this clone alone remembers beside the log. Keys and values are bytes, small and few.
@@ -55,10 +61,14 @@ pub enum Note {
     Peers,
     /// Anything else of one row.
     Own,
+    /// Local tag (name) to the object at which it was looked at and dealt with (hex); one row without a name: it was looked.
+    Tags,
 }
 
 impl Note {
-    pub(super) const ALL: [Self; 6] = [Self::Branches, Self::Shown, Self::Objects, Self::Sound, Self::Peers, Self::Own];
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Branches, Self::Shown, Self::Objects, Self::Sound, Self::Peers, Self::Own, Self::Tags];
 
     pub(super) fn table(self) -> Bytes {
         TableDefinition::new(match self {
@@ -68,6 +78,7 @@ impl Note {
             Self::Sound => "sound-1",
             Self::Peers => "peers-1",
             Self::Own => "own-1",
+            Self::Tags => "tags-1",
         })
     }
 }

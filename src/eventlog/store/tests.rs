@@ -494,3 +494,15 @@ fn a_log_of_format_1_opens_with_the_same_events() {
     assert_eq!(all(&ready(&path)), sample());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+/// What is on its way to the disk may speak of itself: that it is not there yet is no damage.
+#[test]
+fn a_strand_that_is_not_there_yet_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(&dir.path().join("log.redb"), &PROJECT).unwrap();
+    store.append(&Fold::default().layer(&chain(&feed(1), 2, 100, 10))).unwrap();
+    let base = store.base().unwrap();
+    assert!(base.event(Place { strand: 0, seq: 1 }).is_some());
+    assert_eq!([(0, 2), (7, 0)].map(|(strand, seq)| base.event(Place { strand, seq })), [None, None]);
+    assert!(base.healthy());
+}

@@ -230,3 +230,41 @@ fn a_step_forward_in_a_long_history_is_short() {
     assert!(read < 40, "{read} commits were read");
     assert!(repository.is_ancestor(old, new).expect("all is here"));
 }
+
+#[test]
+fn a_change_is_the_same_whatever_it_is_based_on_and_another_with_another_byte() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path();
+    git(at, &["init", "-q", "-b", "main", "."]);
+    git(at, &["config", "user.name", "Ana"]);
+    git(at, &["config", "user.email", "ana@example.org"]);
+    let commit = |path: &str, text: &str, title: &str| -> ObjectId {
+        let file = at.join(path);
+        std::fs::create_dir_all(file.parent().expect("a directory")).expect("it is made");
+        std::fs::write(&file, text).expect("it is written");
+        git(at, &["add", "-A"]);
+        git(at, &["commit", "-q", "-m", title]);
+        git(at, &["rev-parse", "HEAD"]).parse().expect("an id")
+    };
+    let first = commit("src/a", "1\n", "First");
+    git(at, &["switch", "-q", "-c", "fix"]);
+    let fix = commit("src/b", "2\n", "Fix");
+    git(at, &["switch", "-q", "main"]);
+    let main = commit("c", "3\n", "Beside it");
+    git(at, &["switch", "-q", "fix"]);
+    git(at, &["rebase", "-q", "main"]);
+    let rebased: ObjectId = git(at, &["rev-parse", "HEAD"]).parse().expect("an id");
+    git(at, &["commit", "-q", "--amend", "-m", "The same by another name"]);
+    let renamed: ObjectId = git(at, &["rev-parse", "HEAD"]).parse().expect("an id");
+    let other = commit("src/b", "4\n", "Another");
+    let repository = gix::open_opts(at, gix::open::Options::isolated()).expect("a repository");
+    let repository = Repository { inner: repository.into_sync() };
+    let change = |tip| repository.raw_change(&[main], tip).expect("all is here");
+    let what = change(fix).expect("one file");
+    assert_eq!(what.keys().map(ToString::to_string).collect::<Vec<_>>(), ["src/b"]);
+    assert_eq!((change(rebased), change(renamed)), (Some(what.clone()), Some(what.clone())));
+    assert!(change(other).is_some_and(|other| other != what));
+    // Nothing is changed, or it left the branch nowhere.
+    assert_eq!((change(first), change(main)), (None, None));
+    assert_eq!(repository.raw_change(&[], fix).expect("no question"), None);
+}

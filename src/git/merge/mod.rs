@@ -27,7 +27,7 @@ pub(super) use self::format::{Entry, Kind, Tree};
 pub(super) use self::lines::{Numbers, is_binary, split};
 pub(super) use self::store::{Store, from_gix, to_gix};
 pub(super) use self::tree::{EMPTY_TREE, Objects};
-use super::Repository;
+use super::{Adopted, PackRefused, Repository};
 use crate::id::{BranchName, ObjectId};
 use crate::limits;
 
@@ -131,12 +131,16 @@ pub enum MergeError {
     /// The merge's objects could not be made durable.
     #[error("the object store failed")]
     Io(#[from] std::io::Error),
+    /// Or not be stored.
+    #[error("what was merged cannot be stored: {0}")]
+    Storing(#[from] PackRefused),
 }
 
 impl Repository {
     /// Merges `tip` into a branch of which `heads` are the head commits (usually one; several are joined), by `rules`.
     ///
-    /// The commit and what it needs are in the object store and durable when this returns; no ref moves.
+    /// The commit and what it needs are in the object store and durable when this returns, and are kept from git's
+    /// housekeeping until they are released: no ref moves.
     ///
     /// # Errors
     /// [`MergeError`] where nothing can be said yet; a conflict is none.
@@ -146,13 +150,14 @@ impl Repository {
         heads: &[ObjectId],
         tip: ObjectId,
         branch: &BranchName,
-    ) -> Result<Merged, MergeError> {
+    ) -> Result<(Merged, Option<Adopted>), MergeError> {
         let mut store = Store::new(self.local());
         let merged = by_rules(rules, &mut store, heads, tip, branch)?;
-        if let Merged::Commit(id) = merged {
-            store.keep(id)?;
-        }
-        Ok(merged)
+        let adopted = match merged {
+            Merged::Commit(id) => Some(store.keep(self, id)?),
+            Merged::FastForward(_) | Merged::Conflict(_) => None,
+        };
+        Ok((merged, adopted))
     }
 
     /// What [`Self::merge`] gives, without writing anything.

@@ -1,15 +1,16 @@
 //! A repository's objects as a merge sees them: read through gix, made in memory, kept on disk only when asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::sync::atomic::AtomicBool;
 
-use gix::objs::{self, Exists as _, Find as _, FindHeader as _, Write as _};
+use gix::objs::{self, Find as _, FindHeader as _};
+use gix_pack::data::entry::Header;
 
 use super::MergeError;
 use super::format::{self, Commit, Subject, Tree};
 use super::tree::Objects;
+use crate::git::{Adopted, Repository};
 use crate::id::{BranchName, ObjectId};
 
 /// Git's name of an id; `None` for a kind of hash that no repository here has.
@@ -71,61 +72,47 @@ impl Store {
         Ok(id)
     }
 
-    /// Writes `id` and all that it needs of what was made, and waits until the disk has it.
-    pub(in crate::git) fn keep(&mut self, id: ObjectId) -> Result<(), MergeError> {
-        // Children first: whoever sees an object can read what it names.
+    /// Stores `id` and all that it needs of what was made as one pack, which git's housekeeping leaves alone until it is
+    /// released: nothing refers to it yet.
+    ///
+    /// All of it, also what happens to be here: that may be about to be pruned.
+    pub(in crate::git) fn keep(&self, repo: &Repository, id: ObjectId) -> Result<Adopted, MergeError> {
         let (mut order, mut todo, mut seen) = (Vec::new(), vec![id], BTreeSet::new());
         while let Some(id) = todo.pop() {
             if let Some(made) = self.made.get(&id)
                 && seen.insert(id)
             {
-                order.push(id);
+                order.push(made);
                 todo.extend(&made.needs);
             }
         }
-        let objects: PathBuf = self.repository.objects.store_ref().path().to_owned();
-        let mut directories = BTreeSet::new();
-        for id in order.into_iter().rev() {
-            let made = &self.made[&id];
-            let name = to_gix(id).ok_or(MergeError::Missing(id))?;
-            if !self.repository.objects.exists(&name) {
-                self.repository.objects.write_buf(made.kind, &made.bytes).map_err(MergeError::Store)?;
-            }
-            let (directory, file) = loose(&objects, id);
-            // One that was there already may be loose too, and as little durable; or in a pack, and fine.
-            match sync(&file) {
-                Ok(()) => {
-                    directories.insert(directory);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        for directory in directories {
-            sync(&directory)?;
-        }
-        sync(&objects)?;
-        Ok(())
+        let count = u32::try_from(order.len()).map_err(io::Error::other)?;
+        let write = |out: &mut dyn Write| Ok::<_, MergeError>(write_pack(&order, count, out)?);
+        repo.store_made(write, &AtomicBool::new(false))
     }
 }
 
-fn loose(objects: &Path, id: ObjectId) -> (PathBuf, PathBuf) {
-    let hex = id.to_string();
-    let directory = objects.join(&hex[..2]);
-    let file = directory.join(&hex[2..]);
-    (directory, file)
-}
-
-/// Waits until the disk has the file or directory at `path`.
-#[cfg(unix)]
-fn sync(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Objects are read-only files, which Windows does not flush; it does not open directories at all.
-#[cfg(not(unix))]
-fn sync(path: &Path) -> io::Result<()> {
-    path.metadata().map(drop)
+/// Writes a pack of these objects, each whole.
+fn write_pack(objects: &[&Made], count: u32, out: &mut dyn Write) -> io::Result<()> {
+    let mut pack = Vec::new();
+    pack.extend(gix_pack::data::header::encode(gix_pack::data::Version::V2, count));
+    for made in objects {
+        let header = match made.kind {
+            objs::Kind::Tree => Header::Tree,
+            objs::Kind::Blob => Header::Blob,
+            objs::Kind::Commit => Header::Commit,
+            objs::Kind::Tag => Header::Tag,
+        };
+        header.write_to(made.bytes.len() as u64, &mut pack)?;
+        let mut deflate = gix::zlib::stream::deflate::Write::new(&mut pack, gix::zlib::Compression::DEFAULT);
+        deflate.write_all(&made.bytes)?;
+        deflate.flush()?;
+    }
+    let mut hash = gix::hash::hasher(gix::hash::Kind::Sha1);
+    hash.update(&pack);
+    let digest = hash.try_finalize().map_err(|error| io::Error::other(error.to_string()))?;
+    pack.extend(digest.as_bytes());
+    out.write_all(&pack)
 }
 
 impl Objects for Store {

@@ -69,7 +69,8 @@ fn a_repository_gives_the_golden_commits_and_git_the_same_trees() {
         let before = objects_in(dir.path());
         let recomputed = repository.recompute(1, &case.heads, case.tip, &case.branch).expect("all is there");
         assert_eq!(objects_in(dir.path()), before, "{}: recomputing writes nothing", case.name);
-        let merged = repository.merge(1, &case.heads, case.tip, &case.branch).expect("all is there");
+        let (merged, adopted) = repository.merge(1, &case.heads, case.tip, &case.branch).expect("all is there");
+        assert_eq!(adopted.is_some(), matches!(merged, Merged::Commit(_)), "{}", case.name);
         assert_eq!(merged, recomputed, "{}", case.name);
         let in_memory = by_rules(1, &mut case.memory, &case.heads, case.tip, &case.branch).expect("all is there");
         assert_eq!(merged, in_memory, "{}", case.name);
@@ -94,9 +95,14 @@ fn a_repository_gives_the_golden_commits_and_git_the_same_trees() {
 #[test]
 fn configuration_attributes_and_replacements_change_nothing() {
     let case = commit_cases().into_iter().find(|case| case.name == "one file, changes apart").expect("is there");
-    let (_dir, repository) = fresh(&case.memory);
-    let merged = repository.merge(1, &case.heads, case.tip, &case.branch).expect("all is there");
+    let (dir, repository) = fresh(&case.memory);
+    let (merged, adopted) = repository.merge(1, &case.heads, case.tip, &case.branch).expect("all is there");
     let Merged::Commit(id) = merged else { panic!("clean") };
+    git(dir.path(), &["gc", "--quiet", "--prune=now"]);
+    assert!(repository.has(&id), "nothing refers to it, and its pack is kept");
+    adopted.expect("made").release();
+    git(dir.path(), &["gc", "--quiet", "--prune=now"]);
+    assert!(!open(dir.path()).has(&id));
 
     let (dir_2, _) = fresh(&case.memory);
     let head = case.heads[0].to_string();
@@ -109,7 +115,7 @@ fn configuration_attributes_and_replacements_change_nothing() {
     git(dir_2.path(), &["update-ref", "refs/heads/b", &case.tip.to_string()]);
     git(dir_2.path(), &["commit-graph", "write", "--reachable"]);
     git(dir_2.path(), &["replace", &head, &case.tip.to_string()]);
-    let again = open(dir_2.path()).merge(1, &case.heads, case.tip, &case.branch).expect("all is there");
+    let (again, _) = open(dir_2.path()).merge(1, &case.heads, case.tip, &case.branch).expect("all is there");
     assert_eq!(again, Merged::Commit(id));
 }
 

@@ -19,7 +19,7 @@ const THREADS: usize = 2;
 const CHUNK: usize = 64;
 
 /// Writes the pack; returns its size in bytes.
-pub(super) fn write(
+pub(in crate::git) fn write(
     objects: Objects,
     ids: Vec<gix::ObjectId>,
     count: u32,

@@ -1,14 +1,21 @@
 //! Making packs of what somebody lacks.
 //!
 //! Only what is reachable from what was asked for is ever sent, never a pack as it lies here: that may hold what was
-//! never meant for others. Which objects these are is found by `walk`; few are written one by one, many with the
-//! deltas that they have in the packs here.
+//! never meant for others. Which objects these are is found by `walk`; few are written one by one, with deltas made for
+//! them, many with the deltas that they have in the packs here.
 
 mod copied;
-mod plain;
+mod delta;
+mod few;
+mod skip;
+
+pub use skip::Skip;
 
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
+
+pub(super) use self::copied::write as write_copied;
+use gix::hashtable::HashMap;
 
 use super::objects::{Objects, Unread};
 use super::walk::{self, Ended, Found, Span, Visit};
@@ -56,6 +63,9 @@ pub enum PackError {
 /// Up to this many objects are written one by one: starting threads and sorting by pack costs more.
 const FEW: usize = 256;
 
+/// The same where the other side has something already: the deltas that are made against that are worth some time.
+const FEW_MORE: usize = 2_000;
+
 /// With more objects than this, a directory may have been moved: what it holds is looked for in the whole of the trees
 /// that the other side has, which costs a look at each directory there.
 const MOVED: usize = 1_000;
@@ -66,8 +76,9 @@ const TREE_CACHE: usize = 32 << 20;
 impl Repository {
     /// Writes one pack of the objects reachable from `want` and not from those of `have` that are here.
     ///
-    /// `want` may name annotated tags; haves that are unknown here are ignored. The pack is whole: no delta needs an
-    /// object outside of it. An object that a have reaches may be in it too where it was brought back.
+    /// `want` may name annotated tags; haves that are unknown here are ignored. The pack may be thin: a delta's base is
+    /// earlier in it, or is part of what a have reaches, and then the base is named by its id. An object that a have
+    /// reaches may be in the pack too where it was brought back.
     ///
     /// # Errors
     /// [`PackError`]; what was written by then is no pack.
@@ -78,34 +89,59 @@ impl Repository {
         out: &mut dyn Write,
         stop: &AtomicBool,
     ) -> Result<PackStats, PackError> {
+        self.write_rest(want, have, &Skip::default(), out, stop)
+    }
+
+    /// The same without some objects, which the other side received before it was cut. No delta is against them.
+    ///
+    /// # Errors
+    /// [`PackError`]; what was written by then is no pack.
+    pub fn write_rest(
+        &self,
+        want: &[ObjectId],
+        have: &[ObjectId],
+        skip: &Skip,
+        out: &mut dyn Write,
+        stop: &AtomicBool,
+    ) -> Result<PackStats, PackError> {
         let wants = want.iter().map(|id| to_gix(id).ok_or(PackError::Missing(*id))).collect::<Result<Vec<_>, _>>()?;
         let haves: Vec<gix::ObjectId> = have.iter().filter_map(to_gix).collect();
         let objects = Objects::of(self);
         let span = Span::new(&objects, &wants, &haves, stop)?;
         let objects = if span.common { objects.with_cache(TREE_CACHE) } else { objects };
-        let mut list = List { ids: Vec::new() };
+        let few = if span.common { FEW_MORE } else { FEW };
+        let mut list = List { ids: Vec::new(), bases: HashMap::default(), few };
         walk::objects(&objects, &span, &mut list, stop)?;
-        if span.common && list.ids.len() > MOVED {
+        let List { mut ids, mut bases, .. } = list;
+        if span.common && ids.len() > MOVED {
             let old = walk::based_on(&objects, &span, stop)?;
-            list.ids.retain(|id| !old.contains(id));
+            ids.retain(|id| !old.contains(id));
         }
         drop(span);
+        if !skip.is_empty() {
+            ids.retain(|id| !skip.holds(id));
+            bases.values_mut().for_each(|bases| bases.retain(|base| !skip.holds(base)));
+        }
         // Git knows the empty tree without having it, and so does whoever receives this.
-        list.ids.retain(|id| !id.is_empty_tree() || objects.has(id));
-        let count = u32::try_from(list.ids.len()).map_err(|_| PackError::TooMany(list.ids.len()))?;
-        let bytes = if list.ids.len() <= FEW {
-            plain::write(&objects, &list.ids, count, out, stop)?
+        ids.retain(|id| !id.is_empty_tree() || objects.has(id));
+        let count = u32::try_from(ids.len()).map_err(|_| PackError::TooMany(ids.len()))?;
+        let bytes = if ids.len() <= few {
+            let item = |id: gix::ObjectId| few::Item { id, bases: bases.remove(&id).unwrap_or_default() };
+            let items: Vec<few::Item> = ids.into_iter().map(item).collect();
+            few::write(&objects, &items, count, out, stop)?
         } else {
-            copied::write(Objects::of(self), list.ids, count, out, stop)?
+            copied::write(Objects::of(self), ids, count, out, stop)?
         };
         out.flush().map_err(PackError::Write)?;
         Ok(PackStats { objects: u64::from(count), bytes })
     }
 }
 
-/// The ids of all objects of a pack.
+/// The ids of all objects of a pack, and what stood at their paths in the parents while they are few.
 struct List {
     ids: Vec<gix::ObjectId>,
+    bases: HashMap<gix::ObjectId, Vec<gix::ObjectId>>,
+    few: usize,
 }
 
 /// Nothing of what is read here ends a walk.
@@ -114,8 +150,11 @@ enum Never {}
 impl Visit for List {
     type Error = Never;
 
-    fn object(&mut self, id: &gix::oid, _found: Found) -> Result<(), Never> {
+    fn object(&mut self, id: &gix::oid, _found: Found, bases: &[(gix::ObjectId, bool)]) -> Result<(), Never> {
         self.ids.push(id.to_owned());
+        if !bases.is_empty() && self.ids.len() <= self.few {
+            self.bases.insert(id.to_owned(), bases.iter().map(|(base, _)| *base).collect());
+        }
         Ok(())
     }
 }

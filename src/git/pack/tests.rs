@@ -7,26 +7,47 @@ use std::time::Instant;
 use super::*;
 use crate::git::testing::{Fixture, many, say};
 
-/// Writes a pack, and has git index it, alone in an empty repository: the ids of what is in it.
+/// Writes a pack, and has git index it where nothing is but what `have` reaches: the ids of what is in it.
 fn packed(fixture: &Fixture, want: &[ObjectId], have: &[ObjectId]) -> (PackStats, BTreeSet<String>) {
-    let mut pack = Vec::new();
-    let stop = AtomicBool::new(false);
-    let stats = fixture.repo().write_pack(want, have, &mut pack, &stop).expect("a pack");
-    assert_eq!(stats.bytes, pack.len() as u64);
-    let ids = listed(&pack);
-    assert_eq!(stats.objects, ids.len() as u64);
-    (stats, ids)
+    let pack = pack_of(fixture, want, have);
+    let other = Fixture::new();
+    let known = have.iter().filter(|have| fixture.repo().has(have)).map(ToString::to_string).collect::<Vec<_>>();
+    if !known.is_empty() {
+        let revisions = known.join("\n");
+        let held = fixture.git_with(&["pack-objects", "-q", "--revs", "--stdout"], revisions.as_bytes());
+        assert!(other.git_with(&["index-pack", "--stdin"], &held.stdout).status.success());
+    }
+    let ids = listed(&other, &pack);
+    let objects = u32::from_be_bytes(pack[8..12].try_into().unwrap()).into();
+    assert_eq!(ids.len() as u64, objects);
+    (PackStats { objects, bytes: pack.len() as u64 }, ids)
 }
 
-fn listed(pack: &[u8]) -> BTreeSet<String> {
-    let other = Fixture::new();
-    let path = other.beside("in.pack");
-    std::fs::write(&path, pack).unwrap();
-    let path = path.to_str().unwrap();
-    other.git(&["index-pack", path]);
-    let lines = other.git(&["verify-pack", "-v", &path.replace(".pack", ".idx")]);
+fn pack_of(fixture: &Fixture, want: &[ObjectId], have: &[ObjectId]) -> Vec<u8> {
+    let mut pack = Vec::new();
+    let stats = fixture.repo().write_pack(want, have, &mut pack, &AtomicBool::new(false)).expect("a pack");
+    let objects = u32::from_be_bytes(pack[8..12].try_into().unwrap()).into();
+    assert_eq!(stats, PackStats { objects, bytes: pack.len() as u64 });
+    pack
+}
+
+/// What came in a pack, which git completes from what `other` has: it puts the bases of deltas behind all else.
+fn listed(other: &Fixture, pack: &[u8]) -> BTreeSet<String> {
+    let said = other.git_with(&["index-pack", "--strict", "--fix-thin", "--stdin"], pack);
+    assert!(said.status.success(), "{said:?}");
+    let name = String::from_utf8(said.stdout).unwrap();
+    let name = name.split_whitespace().next_back().unwrap();
+    let index = other.dir().join(format!(".git/objects/pack/pack-{name}.idx"));
+    let lines = other.git(&["verify-pack", "-v", index.to_str().unwrap()]);
     let is_object = |line: &&str| line.split(' ').nth(1).is_some_and(|kind| "commit tree blob tag".contains(kind));
-    lines.lines().filter(is_object).map(|line| line[..40].to_owned()).collect()
+    let mut objects: Vec<(u64, String)> = lines
+        .lines()
+        .filter(is_object)
+        .map(|line| (line.split_whitespace().nth(4).unwrap().parse().unwrap(), line[..40].to_owned()))
+        .collect();
+    objects.sort();
+    objects.truncate(u32::from_be_bytes(pack[8..12].try_into().unwrap()) as usize);
+    objects.into_iter().map(|(_, id)| id).collect()
 }
 
 /// A history with what histories have: merges, moved and restored files, modes, links, submodules, tags.
@@ -207,6 +228,66 @@ fn an_increment_costs_what_changed_and_not_what_is_there() {
     let one_took = started.elapsed();
     say(&format!("full: {full:?} in {full_took:?}; one commit: {one:?} in {one_took:?}"));
     assert_eq!(one.objects, 5, "a commit, three trees, a file");
-    assert_eq!(listed(&pack), fixture.reachable(&["main", "^main~1"]));
+    assert_eq!(packed(&fixture, &[tip], &[before]).1, fixture.reachable(&["main", "^main~1"]));
     assert!(one_took * 10 < full_took, "one commit took {one_took:?}, all {full_took:?}");
+}
+
+#[test]
+fn an_increment_has_no_more_bytes_than_gits_own() {
+    let fixture = many(20_000, 30);
+    fixture.git(&["repack", "-adq"]);
+    fixture.git(&["reset", "-q", "--hard"]);
+    let before = fixture.rev("main");
+    for file in 0..10 {
+        let path = format!("d{}/e{}/f{}", file % 50, file / 50 % 20, file);
+        let text = std::fs::read_to_string(fixture.dir().join(&path)).unwrap();
+        fixture.write(&path, &text.replace("line 7", "another line"));
+    }
+    let tip = fixture.commit("d0/new", "one more\n");
+    let git = |want: ObjectId, have: ObjectId| {
+        let revisions = format!("{want}\n^{have}\n");
+        let args = ["pack-objects", "-q", "--thin", "--delta-base-offset", "--revs", "--stdout"];
+        fixture.git_with(&args, revisions.as_bytes()).stdout.len()
+    };
+    // One commit; thirty, each on top of the other; and one that turns files back to what they were.
+    for (what, want, have) in [
+        ("10 files", tip, before),
+        ("30 commits", before, fixture.rev("main~31")),
+        ("both", tip, fixture.rev("main~31")),
+    ] {
+        let (ours, ids) = packed(&fixture, &[want], &[have]);
+        let theirs = git(want, have);
+        say(&format!("{what}: {} objects, {} bytes, git {theirs}", ids.len(), ours.bytes));
+        assert!(ours.bytes <= theirs as u64, "{what}: {} bytes, git {theirs}", ours.bytes);
+    }
+}
+
+#[test]
+fn chains_of_deltas_are_bounded() {
+    let fixture = Fixture::new();
+    let text: String = (0..400).map(|line| format!("line {line} {}\n", line * 7919 % 997)).collect();
+    let first = fixture.commit("f", &text);
+    // One import: two hundred commits by hand take their time.
+    let mut script = String::from("feature done\n");
+    for at in 0..200 {
+        let text = text.replace("line 200 ", &format!("change {at} "));
+        let from = if at == 0 { format!("from {first}\n") } else { String::new() };
+        let time = 1_700_000_100 + at;
+        script += &format!("commit refs/heads/main\ncommitter A <a@a> {time} +0000\ndata 1\nc\n{from}");
+        script += &format!("M 100644 inline f\ndata {}\n{text}\n", text.len());
+    }
+    assert!(fixture.git_with(&["fast-import", "--quiet", "--done"], (script + "done\n").as_bytes()).status.success());
+    let tip = fixture.rev("main");
+    let (stats, ids) = packed(&fixture, &[tip], &[first]);
+    assert_eq!((stats.objects, ids), (600, fixture.reachable(&["main", &format!("^{first}")])));
+    let other = Fixture::new();
+    let held = pack_of(&fixture, &[first], &[]);
+    assert!(other.git_with(&["index-pack", "--stdin"], &held).status.success());
+    let said = other.git_with(&["index-pack", "--fix-thin", "--stdin"], &pack_of(&fixture, &[tip], &[first])).stdout;
+    let name = String::from_utf8(said).unwrap().split_whitespace().next_back().unwrap().to_owned();
+    let index = other.dir().join(format!(".git/objects/pack/pack-{name}.idx"));
+    let chains = other.git(&["verify-pack", "-s", index.to_str().unwrap()]);
+    let longest = chains.lines().filter_map(|line| line.strip_prefix("chain length = ")?.split(':').next()).next_back();
+    let longest: u32 = longest.unwrap().parse().unwrap();
+    assert!((10..=50).contains(&longest), "{chains}");
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Files, PackRefused};
 use crate::git::Repository;
+use crate::git::housekeeping::TEMPORARY;
 use crate::git::objects::Objects;
 
 /// What a `.keep` of ours says, so that it can be told from those of git and of people.
@@ -85,74 +86,101 @@ fn quarantine_dir(repo: &Repository) -> PathBuf {
     repo.lansync_dir().join("quarantine")
 }
 
-/// A pack that was received and found whole and harmless. git does not see it; dropped, it is gone.
+/// Packs that were received and found whole and harmless: one, or several where one was cut. git does not see them;
+/// dropped, they are gone.
 pub struct Quarantined {
-    store: PathBuf,
+    repo: Repository,
     room: Room,
-    files: Option<Files>,
+    files: Vec<Files>,
 }
 
 impl Quarantined {
-    pub(super) fn new(repo: &Repository, room: Room, files: Option<Files>) -> Self {
-        Self { store: repo.common_dir().join("objects").join("pack"), room, files }
+    pub(super) fn new(repo: &Repository, room: Room, files: Vec<Files>) -> Self {
+        Self { repo: repo.clone(), room, files }
     }
 
-    /// How many objects it holds.
+    /// How many objects came.
     pub fn objects(&self) -> u64 {
-        self.files.as_ref().map_or(0, |files| files.objects)
+        self.files.iter().map(|files| files.objects).sum()
     }
 
-    /// Moves the pack into the object store, durably, and keeps git's housekeeping from it until
+    /// Moves the packs into the object store, durably, and keeps git's housekeeping from them until
     /// [`Adopted::release`].
     ///
     /// # Errors
     /// [`PackRefused::Full`] or [`PackRefused::Io`]; the object store is as before then.
     pub fn adopt(self) -> Result<Adopted, PackRefused> {
-        let Self { store, room, files } = self;
-        let Some(files) = files else { return Ok(Adopted { objects: 0, bytes: 0, pack: None, keep: None }) };
-        let failed = PackRefused::io("the pack cannot be moved into the object store");
-        fs::create_dir_all(&store).map_err(&failed)?;
-        let pack = store.join(format!("pack-{}.pack", files.name));
-        let index = pack.with_extension("idx");
-        let (objects, bytes) = (files.objects, files.bytes);
-        if pack.exists() && index.exists() {
-            // The very same pack came before: its name is the checksum of its bytes.
-            drop(room);
-            return Ok(Adopted { objects, bytes, pack: Some(pack), keep: None });
+        let Self { repo, room, files: all } = self;
+        let mut adopted = Adopted { objects: 0, bytes: 0, packs: Vec::new(), keeps: Vec::new() };
+        if all.is_empty() {
+            return Ok(adopted);
         }
-        for file in [&files.pack, &files.index] {
+        let failed = PackRefused::io("the pack cannot be moved into the object store");
+        let store = repo.common_dir().join("objects").join("pack");
+        fs::create_dir_all(&store).map_err(&failed)?;
+        for file in all.iter().flat_map(|files| [&files.pack, &files.index]) {
             settle(file).map_err(&failed)?;
         }
-        let keep = Keep::new(&pack).map_err(&failed)?;
-        // With the index git sees the pack, so it comes last.
-        let moved = move_file(&files.pack, &pack).and_then(|()| move_file(&files.index, &index));
+        let mut moved = Ok(());
+        for files in &all {
+            let pack = free_name(&store, files.name);
+            adopted.objects += files.objects;
+            adopted.bytes += files.bytes;
+            moved = Keep::new(&pack).and_then(|keep| {
+                adopted.keeps.push(keep);
+                adopted.packs.push(pack.clone());
+                // With the index git sees the pack, so it comes last.
+                move_file(&files.pack, &pack)?;
+                move_file(&files.index, &pack.with_extension("idx"))
+            });
+            if moved.is_err() {
+                break;
+            }
+        }
         if let Err(error) = moved.and_then(|()| sync_dir(&store)) {
-            for file in [&index, &pack] {
-                let _ = fs::remove_file(file);
+            for pack in &adopted.packs {
+                let _ = fs::remove_file(pack.with_extension("idx"));
+                let _ = fs::remove_file(pack);
             }
             return Err(failed(error));
         }
         drop(room);
-        Ok(Adopted { objects, bytes, pack: Some(pack), keep: Some(keep) })
+        adopted.packs.iter().for_each(|pack| repo.note_pack(pack));
+        Ok(adopted)
     }
 }
 
-/// A pack in the object store, kept from git's housekeeping for as long as this lives: nothing may refer to it yet.
-#[must_use = "the pack may be pruned once this is dropped: move the refs first"]
+/// A name in the object store for the pack with this checksum. Where the very same pack came before it gets another
+/// one: a `git gc` that runs right now may be about to take that away, and leaves what came after it began.
+fn free_name(store: &Path, checksum: gix::ObjectId) -> PathBuf {
+    let mut name = checksum;
+    loop {
+        let pack = store.join(format!("pack-{name}.pack"));
+        if !pack.exists() && !pack.with_extension("idx").exists() {
+            return pack;
+        }
+        let mut next = [0; 20];
+        next.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..20]);
+        name = gix::ObjectId::Sha1(next);
+    }
+}
+
+/// Packs in the object store, kept from git's housekeeping for as long as this lives: nothing may refer to them yet.
+#[must_use = "the packs may be pruned once this is dropped: move the refs first"]
 pub struct Adopted {
     /// How many objects came.
     pub objects: u64,
     /// How many bytes came.
     pub bytes: u64,
-    /// The pack; `None` where nothing was needed.
-    pub pack: Option<PathBuf>,
-    keep: Option<Keep>,
+    /// The packs; none where nothing was needed.
+    pub packs: Vec<PathBuf>,
+    keeps: Vec<Keep>,
 }
 
 impl Adopted {
-    /// The refs are moved: git may do as it likes with the pack.
+    /// The refs are moved: git may do as it likes with the packs.
     pub fn release(mut self) {
-        drop(self.keep.take());
+        self.keeps.clear();
     }
 }
 
@@ -204,7 +232,7 @@ fn move_file(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             // The name under which git itself writes packs, and cleans up after itself.
-            let temporary = to.with_file_name(format!("tmp_pack_lansync{}", std::process::id()));
+            let temporary = to.with_file_name(format!("{TEMPORARY}{}", std::process::id()));
             let copied = fs::copy(from, &temporary)
                 .and_then(|_| File::open(&temporary)?.sync_all())
                 .and_then(|()| fs::rename(&temporary, to));

@@ -1,23 +1,29 @@
-//! Receiving a pack: written down as it comes, cut at its own end, indexed, within limits.
+//! Receiving a pack: written down as it comes, cut at its own end, completed if it is thin, indexed, within limits.
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufRead, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gix::hashtable::HashSet;
+use gix::objs::Kind;
 use gix_pack::data::entry::Header;
 use gix_pack::data::input::{BytesToEntriesIter, Entry, EntryDataMode, Mode};
 use gix_pack::data::{self, Version};
 
+use super::check::damaged;
 use super::{Files, Large, PackLimits, PackProgress, PackRefused};
-use crate::git::objects::chain;
+use crate::git::objects::{Objects, Unread, chain};
 
 /// Threads that rebuild objects from deltas.
 const THREADS: usize = 2;
 /// Progress is told once in this many objects.
 const TELL_EVERY: u64 = 512;
+
+/// Bytes of the checksum at the end of a pack.
+const CHECKSUM: usize = 20;
 
 /// Bytes held between the input and gix.
 const COPIED: usize = 64 << 10;
@@ -29,61 +35,162 @@ const OFFSETS: u64 = 2 << 30;
 pub(super) struct Incoming {
     pub(super) files: Files,
     pub(super) kinds: Kinds,
+    /// What it was completed with: it did not bring these, and whoever sent it need not have them.
+    pub(super) bases: HashSet<gix::ObjectId>,
 }
 
 /// The kind of each object of a pack, by its place in the file.
 #[derive(Default)]
 pub(super) struct Kinds {
-    /// In order of the offset; `None` for a delta whose base is named by id.
-    by_offset: Vec<(u64, Option<gix::objs::Kind>)>,
+    /// In order of the offset.
+    places: Vec<Place>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    offset: u64,
+    kind: Kind,
+    /// How many deltas lie between it and something whole.
+    depth: u32,
 }
 
 impl Kinds {
-    pub(super) fn at(&self, offset: u64) -> Option<gix::objs::Kind> {
-        let at = self.by_offset.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;
-        self.by_offset[at].1
+    fn place(&self, offset: u64) -> Option<Place> {
+        let at = self.places.binary_search_by_key(&offset, |place| place.offset).ok()?;
+        Some(self.places[at])
+    }
+
+    pub(super) fn at(&self, offset: u64) -> Option<Kind> {
+        self.place(offset).map(|place| place.kind)
     }
 }
 
-/// Receives one pack into `dir`; `None` for the pack of nothing.
+/// A pack whose input broke off: the entries that came whole. Its files go when it is dropped.
+pub(super) struct Cut {
+    pack: PathBuf,
+    objects: u32,
+    /// Where the last of them ends.
+    end: u64,
+}
+
+/// A pack was not received.
+pub(super) struct Failed {
+    pub(super) why: PackRefused,
+    /// Whoever handed it over stopped in the middle; what came may be good.
+    pub(super) cut: Option<Cut>,
+}
+
+impl From<PackRefused> for Failed {
+    fn from(why: PackRefused) -> Self {
+        Self { why, cut: None }
+    }
+}
+
+impl Cut {
+    /// How many bytes came whole.
+    pub(super) fn bytes(&self) -> u64 {
+        self.end
+    }
+
+    /// Makes a pack of its own of what came whole, which is received and checked like any other.
+    pub(super) fn salvage(
+        self,
+        dir: &Path,
+        number: usize,
+        held: Option<&Objects>,
+        limits: &PackLimits,
+        stop: &AtomicBool,
+    ) -> Result<Option<Incoming>, PackRefused> {
+        let reading = PackRefused::io("what came of a pack cannot be read");
+        let header = data::header::encode(Version::V2, self.objects);
+        let content = || -> Result<_, PackRefused> {
+            let mut file = File::open(&self.pack).map_err(&reading)?;
+            file.seek(SeekFrom::Start(header.len() as u64)).map_err(&reading)?;
+            Ok(header.as_slice().chain(file.take(self.end - header.len() as u64)))
+        };
+        let checksum = checksum_of(&mut content()?).map_err(&reading)?;
+        let mut input = BufReader::with_capacity(COPIED, content()?.chain(checksum.as_bytes()));
+        receive(dir, number, &mut input, held, limits, &|_| {}, stop).map_err(|failed| failed.why)
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        // What cannot be removed goes with the directory.
+        for file in [&self.pack, &self.pack.with_extension("idx")] {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// Receives one pack into `dir`, as the one of this number; `None` for the pack of nothing. A delta may be against what
+/// is among `held`.
 pub(super) fn receive(
-    dir: PathBuf,
+    dir: &Path,
+    number: usize,
     input: &mut dyn BufRead,
+    held: Option<&Objects>,
     limits: &PackLimits,
     progress: &dyn Fn(PackProgress),
     stop: &AtomicBool,
-) -> Result<Option<Incoming>, PackRefused> {
+) -> Result<Option<Incoming>, Failed> {
     let mut header = [0; data::header::SIZE];
     input.read_exact(&mut header).map_err(read_failed)?;
     let (version, count) = data::header::decode(&header).map_err(|error| PackRefused::BadPack(chain(&error)))?;
     if version != Version::V2 {
-        return Err(PackRefused::BadPack("its version is one that nobody writes".to_owned()));
+        return Err(PackRefused::BadPack("its version is one that nobody writes".to_owned()).into());
     }
     if count > limits.objects {
         let (size, limit) = (u64::from(count), u64::from(limits.objects));
-        return Err(PackRefused::TooLarge { what: Large::Objects, size, limit });
+        return Err(PackRefused::TooLarge { what: Large::Objects, size, limit }.into());
     }
     if count == 0 {
-        return nothing(&header, input).map(|()| None);
+        return Ok(nothing(&header, input).map(|()| None)?);
     }
-    let pack = dir.join("incoming.pack");
-    let index = dir.join("incoming.idx");
+    let pack = dir.join(format!("incoming-{number}.pack"));
+    let index = pack.with_extension("idx");
     let mut file = BufWriter::with_capacity(64 << 10, File::create_new(&pack).map_err(PackRefused::io(WRITING))?);
     file.write_all(&header).map_err(PackRefused::io(WRITING))?;
-    let flow = RefCell::new(Flow { input, file, bytes: header.len() as u64, limit: limits.bytes, stop, refused: None });
+    let bytes = header.len() as u64;
+    let flow = Flow { input, file, bytes, limit: limits.bytes, stop, refused: None, is_cut: false, whole: (0, bytes) };
+    let flow = RefCell::new(flow);
     // gix is given bytes of strangers here. It should not panic; if it does, this pack is to blame, not us.
     let indexed = catch_unwind(AssertUnwindSafe(|| {
-        let job = Job { limits, progress, total: count, header: &header, pack: &pack, index: &index };
+        let job = Job { limits, progress, held, total: count, header: &header, pack: &pack, index: &index };
         job.run(&flow)
     }));
     let mut flow = flow.into_inner();
-    if let Some(refused) = flow.refused.take() {
-        return Err(refused);
+    let received = match flow.refused.take() {
+        Some(why) => Err(why),
+        None => indexed.unwrap_or_else(|_| Err(PackRefused::BadPack("it cannot be read".to_owned()))),
+    };
+    let total = u64::from(count);
+    let (kinds, bases, name) = match received {
+        Ok(received) => received,
+        Err(why) => {
+            let (objects, end) = flow.whole;
+            let is_cut = flow.is_cut && objects > 0 && flow.file.flush().is_ok();
+            drop(flow);
+            return Err(Failed { why, cut: Some(Cut { pack, objects, end }).filter(|_| is_cut) });
+        }
+    };
+    progress(PackProgress { objects_done: total, objects_total: total, bytes: flow.bytes });
+    let files = Files { pack, index, name, objects: total, bytes: flow.bytes };
+    Ok(Some(Incoming { files, kinds, bases }))
+}
+
+/// The checksum of all that can be read.
+fn checksum_of(from: &mut dyn Read) -> io::Result<gix::ObjectId> {
+    let mut hash = gix::hash::hasher(gix::hash::Kind::Sha1);
+    let mut part = vec![0; COPIED];
+    loop {
+        match from.read(&mut part) {
+            Ok(0) => return hash.try_finalize().map_err(io::Error::other),
+            Ok(read) => hash.update(&part[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
-    let (kinds, name) = indexed.unwrap_or_else(|_| Err(PackRefused::BadPack("it cannot be read".to_owned())))?;
-    progress(PackProgress { objects_done: u64::from(count), objects_total: u64::from(count), bytes: flow.bytes });
-    let files = Files { pack, index, name, objects: u64::from(count), bytes: flow.bytes };
-    Ok(Some(Incoming { files, kinds }))
 }
 
 const WRITING: &str = "the pack cannot be written to the quarantine";
@@ -98,7 +205,7 @@ fn read_failed(error: io::Error) -> PackRefused {
 
 /// The rest of a pack without objects: its checksum.
 fn nothing(header: &[u8], input: &mut dyn BufRead) -> Result<(), PackRefused> {
-    let mut trailer = [0; 20];
+    let mut trailer = [0; CHECKSUM];
     input.read_exact(&mut trailer).map_err(read_failed)?;
     let mut hash = gix::hash::hasher(gix::hash::Kind::Sha1);
     hash.update(header);
@@ -125,6 +232,10 @@ struct Flow<'a> {
     stop: &'a AtomicBool,
     /// Why it ended, told more exactly than gix passes it on.
     refused: Option<PackRefused>,
+    /// It ended since the input broke off.
+    is_cut: bool,
+    /// How many entries came whole, and where the last of them ends.
+    whole: (u32, u64),
 }
 
 impl Flow<'_> {
@@ -144,7 +255,10 @@ impl Flow<'_> {
             match self.input.fill_buf() {
                 Ok(_) => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.refuse(read_failed(error))),
+                Err(error) => {
+                    self.is_cut = true;
+                    return Err(self.refuse(read_failed(error)));
+                }
             }
         }
         self.input.fill_buf()
@@ -204,6 +318,7 @@ impl BufRead for Tap<'_, '_> {
 struct Job<'a> {
     limits: &'a PackLimits,
     progress: &'a dyn Fn(PackProgress),
+    held: Option<&'a Objects>,
     total: u32,
     header: &'a [u8],
     pack: &'a Path,
@@ -211,7 +326,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn run(&self, flow: &RefCell<Flow<'_>>) -> Result<(Kinds, gix::ObjectId), PackRefused> {
+    fn run(&self, flow: &RefCell<Flow<'_>>) -> Result<(Kinds, HashSet<gix::ObjectId>, gix::ObjectId), PackRefused> {
         let hash = gix::hash::Kind::Sha1;
         let tap = Tap { flow, buf: Vec::new(), at: 0 };
         let reader = self.header.chain(tap);
@@ -223,6 +338,8 @@ impl Job<'_> {
             job: self,
             kinds: Kinds::default(),
             deltas: gix::zlib::Inflate::default(),
+            bases: Vec::new(),
+            appended: None,
             done: 0,
             all_bytes: 0,
         };
@@ -251,7 +368,7 @@ impl Job<'_> {
         );
         let outcome = outcome.map_err(bad)?;
         index.flush().map_err(PackRefused::io(WRITING))?;
-        if outcome.num_objects != self.total {
+        if u64::from(outcome.num_objects) != u64::from(self.total) + looked.bases.len() as u64 {
             return Err(PackRefused::BadPack("it holds fewer objects than it says".to_owned()));
         }
         let index = gix_pack::index::File::at(self.index, hash).map_err(bad)?;
@@ -259,7 +376,7 @@ impl Job<'_> {
         if twice {
             return Err(PackRefused::BadPack("an object is in it twice".to_owned()));
         }
-        Ok((looked.kinds, outcome.data_hash))
+        Ok((looked.kinds, looked.bases.into_iter().collect(), outcome.data_hash))
     }
 }
 
@@ -294,13 +411,18 @@ impl Write for Noting<'_, '_, '_> {
     }
 }
 
-/// Entries as they come, each held against the limits before anything is made of it.
+/// Entries as they come, each held against the limits before anything is made of it, and then the bases that a thin
+/// pack lacks.
 struct Looked<'a, 'b, R> {
     entries: BytesToEntriesIter<R>,
     flow: &'b RefCell<Flow<'a>>,
     job: &'b Job<'b>,
     kinds: Kinds,
     deltas: gix::zlib::Inflate,
+    /// What deltas are against that is not in the pack, in order of their ids.
+    bases: Vec<gix::ObjectId>,
+    /// The entries of these, once the pack has come to its end.
+    appended: Option<std::vec::IntoIter<Entry>>,
     done: u64,
     all_bytes: u64,
 }
@@ -309,16 +431,22 @@ impl<R: BufRead> Iterator for Looked<'_, '_, R> {
     type Item = Result<Entry, gix::Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut entry = match self.entries.next()? {
-            Ok(entry) => entry,
-            Err(error) => return Some(Err(error)),
+        if let Some(appended) = &mut self.appended {
+            return appended.next().map(Ok);
+        }
+        let checked = match self.entries.next() {
+            Some(Ok(mut entry)) => self.look(&entry).map(|()| {
+                entry.compressed = None;
+                entry
+            }),
+            Some(Err(error)) => return Some(Err(error)),
+            None if self.bases.is_empty() => return None,
+            None => match self.complete() {
+                Ok(entries) => return self.appended.insert(entries.into_iter()).next().map(Ok),
+                Err(why) => Err(why),
+            },
         };
-        let checked = self.look(&entry);
-        entry.compressed = None;
-        Some(match checked {
-            Ok(()) => Ok(entry),
-            Err(why) => Err(gix::Error::from_error(self.flow.borrow_mut().refuse(why))),
-        })
+        Some(checked.map_err(|why| gix::Error::from_error(self.flow.borrow_mut().refuse(why))))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -328,32 +456,91 @@ impl<R: BufRead> Iterator for Looked<'_, '_, R> {
 
 impl<R: BufRead> Looked<'_, '_, R> {
     fn look(&mut self, entry: &Entry) -> Result<(), PackRefused> {
-        let kind = match entry.header {
-            Header::OfsDelta { base_distance } => {
-                let base = entry.pack_offset.checked_sub(base_distance);
-                base.and_then(|base| self.kinds.at(base))
-            }
-            Header::RefDelta { .. } => None,
-            plain => plain.as_kind(),
-        };
-        self.kinds.by_offset.push((entry.pack_offset, kind));
-        let size = if entry.header.is_delta() { self.delta_size(entry)? } else { entry.decompressed_size };
         let limits = self.job.limits;
         let too_large = |what, size: u64, limit| PackRefused::TooLarge { what, size, limit };
+        let (kind, depth) = match entry.header {
+            Header::OfsDelta { base_distance } => {
+                let base = entry.pack_offset.checked_sub(base_distance).and_then(|base| self.kinds.place(base));
+                let nothing = || PackRefused::BadPack("a delta is against nothing".to_owned());
+                base.map(|base| (base.kind, base.depth + 1)).ok_or_else(nothing)?
+            }
+            Header::RefDelta { base_id } => (self.base(base_id)?, 1),
+            plain => (plain.as_kind().expect("every other entry is of one of the four kinds"), 0),
+        };
+        if depth > limits.depth {
+            return Err(too_large(Large::Depth, u64::from(depth), u64::from(limits.depth)));
+        }
+        self.kinds.places.push(Place { offset: entry.pack_offset, kind, depth });
+        let size = if entry.header.is_delta() { self.delta_size(entry)? } else { entry.decompressed_size };
         let largest = size.max(entry.decompressed_size);
         if largest > limits.object_bytes {
             return Err(too_large(Large::ObjectBytes, largest, limits.object_bytes));
         }
-        self.all_bytes = self.all_bytes.saturating_add(largest);
-        if self.all_bytes > limits.all_object_bytes {
-            return Err(too_large(Large::AllObjectBytes, self.all_bytes, limits.all_object_bytes));
-        }
+        self.count(largest)?;
         self.done += 1;
+        self.flow.borrow_mut().whole = (self.done as u32, entry.pack_offset + entry.bytes_in_pack());
         if self.done.is_multiple_of(TELL_EVERY) {
             let (objects_total, bytes) = (u64::from(self.job.total), self.flow.borrow().bytes);
             (self.job.progress)(PackProgress { objects_done: self.done, objects_total, bytes });
         }
         Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) -> Result<(), PackRefused> {
+        let limit = self.job.limits.all_object_bytes;
+        self.all_bytes = self.all_bytes.saturating_add(bytes);
+        if self.all_bytes > limit {
+            return Err(PackRefused::TooLarge { what: Large::AllObjectBytes, size: self.all_bytes, limit });
+        }
+        Ok(())
+    }
+
+    /// The kind of a base that is not in the pack. Whether it may be built upon is seen when the pack is checked.
+    fn base(&mut self, id: gix::ObjectId) -> Result<Kind, PackRefused> {
+        let missing = || PackRefused::BadPack("a delta is against an object that is not held".to_owned());
+        let held = self.job.held.ok_or_else(missing)?;
+        let kind = match held.kind(&id) {
+            Ok(kind) => kind,
+            Err(Unread::Missing(_)) => return Err(missing()),
+            Err(corrupt) => return Err(damaged(corrupt)),
+        };
+        if let Err(at) = self.bases.binary_search(&id) {
+            self.count(held.size(&id).unwrap_or(0))?;
+            self.bases.insert(at, id);
+        }
+        Ok(kind)
+    }
+
+    /// Makes a thin pack whole: its bases come behind what was received, and the count and the checksum say so.
+    fn complete(&mut self) -> Result<Vec<Entry>, PackRefused> {
+        let mut flow = self.flow.borrow_mut();
+        let (held, file) = (self.job.held, &mut flow.file);
+        let writing = PackRefused::io(WRITING);
+        let mut offset = file.seek(SeekFrom::End(-(CHECKSUM as i64))).map_err(&writing)?;
+        let (mut entries, mut buf) = (Vec::new(), Vec::new());
+        for id in &self.bases {
+            let held = held.ok_or(PackRefused::Stopped)?;
+            let (kind, data) = held.read(id, &mut buf).map_err(damaged)?;
+            let object = gix::objs::Data { kind, data, object_hash: gix::hash::Kind::Sha1 };
+            let mut entry = Entry::from_data_obj(&object, offset, gix::zlib::Compression::DEFAULT).map_err(bad)?;
+            entry.header.write_to(entry.decompressed_size, file).map_err(&writing)?;
+            file.write_all(&entry.compressed.take().unwrap_or_default()).map_err(&writing)?;
+            offset += entry.bytes_in_pack();
+            entries.push(entry);
+        }
+        let count = u64::from(self.job.total) + self.bases.len() as u64;
+        let count = u32::try_from(count).map_err(|_| PackRefused::BadPack("it has too many objects".to_owned()))?;
+        file.rewind().map_err(&writing)?;
+        file.write_all(&data::header::encode(Version::V2, count)).map_err(&writing)?;
+        file.flush().map_err(&writing)?;
+        let written = File::open(self.job.pack).map_err(&writing)?;
+        let checksum = checksum_of(&mut written.take(offset)).map_err(&writing)?;
+        file.seek(SeekFrom::Start(offset)).map_err(&writing)?;
+        file.write_all(checksum.as_bytes()).map_err(&writing)?;
+        if let Some(last) = entries.last_mut() {
+            last.trailer = Some(checksum);
+        }
+        Ok(entries)
     }
 
     /// The size of the object that a delta makes: the second number in it.

@@ -1,5 +1,9 @@
 //! Packs from friends and from others.
 
+mod fsck;
+mod resume;
+mod thin;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -74,7 +78,7 @@ fn what_is_adopted_is_whole_and_git_agrees() {
         let count = quarantined.objects();
         let adopted = quarantined.adopt().expect("it can be moved");
         assert_eq!((adopted.objects, adopted.bytes), (count, pack.len() as u64));
-        let path = adopted.pack.clone().expect("there is a pack");
+        let path = adopted.packs[0].clone();
         assert!(path.with_extension("keep").exists() && path.with_extension("idx").exists());
         assert!(repo.has(&want), "an open repository sees it");
         to.git(&["update-ref", "refs/heads/main", &want.to_string()]);
@@ -96,9 +100,9 @@ fn the_same_pack_may_come_twice() {
     let pack = pack_from(&from, &[tip], &[]);
     let first = take(&repo, &pack, &[tip], &[]).unwrap().adopt().unwrap();
     let second = take(&repo, &pack, &[tip], &[tip]).unwrap().adopt().unwrap();
-    assert_eq!(first.pack, second.pack);
+    assert_ne!(first.packs, second.packs, "a git that runs may be about to take the first away");
     second.release();
-    assert!(first.pack.as_ref().unwrap().with_extension("keep").exists(), "the first still needs it");
+    assert!(first.packs[0].with_extension("keep").exists(), "the first still needs it");
     let again = take(&repo, &pack_from(&from, &[tip], &[from.rev("main~1")]), &[tip], &[from.rev("main~1")]).unwrap();
     drop(again.adopt().unwrap());
     drop(first);
@@ -205,7 +209,7 @@ fn the_pack_of_nothing_is_fine_where_nothing_is_needed() {
     let (repo, tip) = (fixture.repo(), fixture.rev("main"));
     let nothing = pack_of(&[]);
     let adopted = take(&repo, &nothing, &[tip], &[tip]).unwrap().adopt().unwrap();
-    assert_eq!((adopted.objects, adopted.pack.clone()), (0, None));
+    assert_eq!((adopted.objects, adopted.packs.len()), (0, 0));
     adopted.release();
     // That it happens to lie here is not that it came from there: it may be a private commit.
     assert!(matches!(take(&repo, &nothing, &[tip], &[]), Err(PackRefused::MissingObject(_))));
@@ -336,7 +340,9 @@ fn leftovers_in_the_object_store_prove_nothing() {
         let data = from.git_with(&["cat-file", kind, &id.to_string()], b"").stdout;
         assert_eq!(to.object(kind, &data), id);
     }
-    let increment = pack_from(&from, &[tip], &[before]);
+    // Not thin: that these are here is not asked of deltas' bases.
+    let revisions = format!("{tip}\n^{before}\n");
+    let increment = from.git_with(&["pack-objects", "-q", "--revs", "--stdout"], revisions.as_bytes()).stdout;
     let result = take(&repo, &increment, &[tip], &[]);
     assert!(matches!(result, Err(PackRefused::MissingObject(_))), "{:?}", result.err());
     assert!(!repo.connected(&[before], &[]).unwrap());
@@ -372,24 +378,6 @@ fn tags_are_followed() {
     let pack = pack_of(&[(Kind::Tag, lonely)]);
     let result = take(&Fixture::new().repo(), &pack, &[two], &[]);
     assert!(matches!(result, Err(PackRefused::MissingObject(id)) if id == from.rev("one")), "{:?}", result.err());
-}
-
-#[test]
-fn thin_and_doubled_packs_are_refused() {
-    use gix_pack::data::entry::Header;
-    let fixture = history();
-    let (repo, tip) = (fixture.repo(), fixture.rev("main"));
-    let base = fixture.rev("main:d0/f");
-    // A delta that copies the first ten bytes of an object that is here, but not in the pack.
-    let size = fixture.git(&["cat-file", "-s", &base.to_string()]).parse::<u64>().unwrap();
-    let delta = [&[(size & 0x7f) as u8 | 0x80, (size >> 7) as u8, 10][..], &[0x90, 10]].concat();
-    let header = Header::RefDelta { base_id: to_gix(&base).unwrap() };
-    let thin = raw_pack(1, &raw_entry(&header, &delta));
-    let result = take(&repo, &thin, &[tip], &[]);
-    assert!(matches!(result, Err(PackRefused::BadPack(_))), "{:?}", result.err());
-    let doubled = pack_of(&[(Kind::Blob, b"x".to_vec()), (Kind::Blob, b"x".to_vec())]);
-    let result = take(&repo, &doubled, &[tip], &[]);
-    assert!(matches!(result, Err(PackRefused::BadPack(_))), "{:?}", result.err());
 }
 
 #[test]
@@ -472,7 +460,7 @@ fn a_start_cleans_up_what_a_killed_process_left() {
     let in_hand = take(&repo, &pack, &[tip], &[]).unwrap();
     let adopted = take(&repo, &pack_from(&from, &[from.rev("main~1")], &[]), &[from.rev("main~1")], &[]).unwrap();
     let adopted = adopted.adopt().unwrap();
-    let kept = adopted.pack.clone().unwrap().with_extension("keep");
+    let kept = adopted.packs[0].clone().with_extension("keep");
     let left = to.dir().join(".git/lansync/quarantine/1-1/pack");
     std::fs::create_dir_all(&left).unwrap();
     std::fs::write(left.join("incoming.pack"), b"half").unwrap();

@@ -16,6 +16,10 @@ pub(super) fn append(
     new: gix::ObjectId,
 ) -> Result<(), RefError> {
     let path = repo.common_dir().join("logs").join(change.name);
+    // What is kept for a reason has no history, which would keep it on.
+    if change.name.starts_with("refs/lansync/") {
+        return Ok(());
+    }
     if !path.is_file() && !is_wanted(repo) {
         return Ok(());
     }

@@ -180,7 +180,7 @@ fn sync_there(dir: &Path) -> io::Result<()> {
 
 /// Removes directories that a deleted ref leaves empty, but none of those that git makes itself.
 fn remove_empty(common: &Path, dir: Option<&Path>) {
-    let kept: [PathBuf; 3] = ["heads", "remotes", "tags"].map(|name| common.join("refs").join(name));
+    let kept: [PathBuf; 4] = ["heads", "lansync", "remotes", "tags"].map(|name| common.join("refs").join(name));
     for dir in dir.into_iter().flat_map(Path::ancestors) {
         let below_kept = kept.iter().any(|kept| dir.starts_with(kept) && dir != kept.as_path());
         if !below_kept || std::fs::remove_dir(dir).is_err() {

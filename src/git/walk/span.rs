@@ -17,6 +17,8 @@ use crate::git::objects::{Objects, Unread};
 pub(in crate::git) struct NewCommit {
     pub(in crate::git) id: gix::ObjectId,
     pub(in crate::git) tree: gix::ObjectId,
+    /// Its parents, and whether each is new too.
+    pub(in crate::git) parents: Vec<(gix::ObjectId, bool)>,
     /// The trees of its parents, and whether that parent is new too.
     pub(in crate::git) bases: Vec<(gix::ObjectId, bool)>,
 }
@@ -175,12 +177,11 @@ impl Span {
             }
         }
         for node in painter.nodes.iter().rev().filter(|node| node.is_new()) {
-            let base = |parent: &gix::ObjectId| {
-                let parent = &painter.nodes[*painter.by_id.get(parent)?];
-                Some((parent.tree, parent.is_new()))
-            };
-            let bases = node.parents.iter().filter_map(base).collect();
-            span.commits.push(NewCommit { id: node.id, tree: node.tree, bases });
+            let known = |parent: &gix::ObjectId| Some(&painter.nodes[*painter.by_id.get(parent)?]);
+            let parents = node.parents.iter().filter_map(known);
+            let bases = parents.clone().map(|parent| (parent.tree, parent.is_new())).collect();
+            let parents = parents.map(|parent| (parent.id, parent.is_new())).collect();
+            span.commits.push(NewCommit { id: node.id, tree: node.tree, parents, bases });
         }
         let time = |id: &gix::ObjectId| painter.by_id.get(id).map_or(0, |at| painter.nodes[*at].time);
         span.commits.sort_by_key(|commit| time(&commit.id));

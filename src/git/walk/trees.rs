@@ -22,11 +22,18 @@ pub(in crate::git) trait Visit {
     /// Why it may end the walk.
     type Error;
 
-    /// A new object, once each. Trees and commits are read after it.
-    fn object(&mut self, id: &gix::oid, found: Found) -> Result<(), Self::Error>;
+    /// A new object, once each. Trees and commits are read after it. `bases` are a commit's parents, or what of its
+    /// kind stood at the path of the object in their trees, as far as a comparison was needed, with whether that
+    /// parent is new too.
+    fn object(&mut self, id: &gix::oid, found: Found, bases: &[(gix::ObjectId, bool)]) -> Result<(), Self::Error>;
 
     /// Is this object new for sure, so that a comparison with the parents' trees is not needed?
     fn is_new(&self, _id: &gix::oid) -> bool {
+        false
+    }
+
+    /// Is a comparison with the parents' trees needed for what it finds at the same path, though an object is new?
+    fn wants_bases(&self) -> bool {
         false
     }
 
@@ -50,7 +57,7 @@ struct Fresh {
     id: gix::ObjectId,
     is_tree: bool,
     known: Known,
-    /// The trees of this name in the parents.
+    /// What of its kind has this name in the parents.
     bases: Vec<(gix::ObjectId, bool)>,
 }
 
@@ -74,7 +81,7 @@ pub(in crate::git) fn objects<V: Visit>(
     let mut walk =
         Walk { store, visit, seen: HashMap::default(), frames: Vec::new(), tree: Vec::new(), base: Vec::new() };
     for tag in &span.tags {
-        walk.visit.object(tag, Found::Tag).map_err(Ended::Visitor)?;
+        walk.visit.object(tag, Found::Tag, &[]).map_err(Ended::Visitor)?;
     }
     for (id, kind) in &span.others {
         let found = if *kind == gix::objs::Kind::Tree { Found::Tree } else { Found::Blob };
@@ -82,7 +89,7 @@ pub(in crate::git) fn objects<V: Visit>(
         walk.run(stop)?;
     }
     for commit in &span.commits {
-        walk.visit.object(&commit.id, Found::Commit).map_err(Ended::Visitor)?;
+        walk.visit.object(&commit.id, Found::Commit, &commit.parents).map_err(Ended::Visitor)?;
         if !commit.bases.iter().any(|(tree, _)| *tree == commit.tree) {
             // With no common commit every object is new, and what was met is in `seen`.
             let bases = if span.common { commit.bases.clone() } else { Vec::new() };
@@ -154,7 +161,7 @@ impl<V: Visit> Walk<'_, V> {
         let is_tree = found == Found::Tree;
         if is_fresh(&self.seen, &id, is_tree)? {
             self.seen.insert(id, is_tree);
-            self.visit.object(&id, found).map_err(Ended::Visitor)?;
+            self.visit.object(&id, found, &bases).map_err(Ended::Visitor)?;
             if is_tree {
                 self.frames.push(Frame { tree: id, bases, depth: 1 });
             }
@@ -179,7 +186,7 @@ impl<V: Visit> Walk<'_, V> {
         let data = self.store.tree(&frame.tree, &mut self.tree).map_err(Ended::New)?;
         self.visit.tree(&frame.tree, data).map_err(Ended::Visitor)?;
         let mut fresh = Vec::new();
-        let mut compare = false;
+        let mut compare = self.visit.wants_bases();
         for entry in entries(data) {
             let Some(entry) = entry else {
                 return Err(Ended::New(Unread::Corrupt(frame.tree, "an entry of it is cut short".to_owned())));
@@ -215,7 +222,7 @@ impl<V: Visit> Walk<'_, V> {
                 continue;
             }
             let found = if entry.is_tree { Found::Tree } else { Found::Blob };
-            self.visit.object(&entry.id, found).map_err(Ended::Visitor)?;
+            self.visit.object(&entry.id, found, &entry.bases).map_err(Ended::Visitor)?;
             if entry.is_tree {
                 self.frames.push(Frame { tree: entry.id, bases: entry.bases, depth: frame.depth + 1 });
             }
@@ -254,7 +261,7 @@ fn note(fresh: &mut Fresh, entry: &Entry<'_>, base_is_new: bool) {
         } else if fresh.known == Known::No {
             fresh.known = Known::Parent;
         }
-    } else if fresh.is_tree {
+    } else {
         fresh.bases.push((entry.id, base_is_new));
     }
 }

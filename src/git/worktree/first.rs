@@ -12,7 +12,7 @@ use gix::progress::Count;
 use gix::refs::Target;
 use gix::refs::transaction::{PreviousValue, RefEdit};
 
-use super::{PATIENCE, REFLOG, WorktreeError, committer, io_at, platform, users_settings};
+use super::{PATIENCE, REFLOG, WorktreeError, committer, io_at, media, platform, users_settings};
 use crate::git::Repository;
 use crate::git::history::HistoryError;
 use crate::git::merge::{MergeError, Store, to_gix};
@@ -45,7 +45,8 @@ impl Count for Counter {
 impl Repository {
     /// Checks `commit` out as `branch` in a repository without commits and files: files, index, the branch, HEAD.
     ///
-    /// `progress` hears how many files are written, of how many.
+    /// `progress` hears how many files are written, of how many. Tells how many files are left as pointers of Git LFS,
+    /// as their media is not here.
     ///
     /// # Errors
     /// [`WorktreeError::NotEmpty`] where something is there already; others where git's files or the disk fail.
@@ -54,7 +55,7 @@ impl Repository {
         branch: &BranchName,
         commit: ObjectId,
         progress: &dyn Fn(usize, usize),
-    ) -> Result<(), WorktreeError> {
+    ) -> Result<usize, WorktreeError> {
         self.checkout_as(branch, commit, progress, users_settings())
     }
 
@@ -64,8 +65,9 @@ impl Repository {
         commit: ObjectId,
         progress: &dyn Fn(usize, usize),
         settings: Permissions,
-    ) -> Result<(), WorktreeError> {
-        let repo = self.reopen(settings)?;
+    ) -> Result<usize, WorktreeError> {
+        let mut repo = self.reopen(settings)?;
+        let filter = media::take_filter(&mut repo)?;
         let Some(root) = repo.workdir() else { return Err(WorktreeError::NotEmpty(repo.git_dir().to_owned())) };
         if repo.index_path().exists() || !is_empty(root)? {
             return Err(WorktreeError::NotEmpty(root.to_owned()));
@@ -76,6 +78,7 @@ impl Repository {
         let id = to_gix(commit).ok_or_else(|| missing(commit))?;
         let mut index = repo.index_from_tree(&tree)?;
         write_files(&repo, root, &mut index, progress)?;
+        let missing = media::fill_in(&repo, root, &mut index, self.media_store(), filter)?;
         index.write(gix::index::write::Options::default())?;
         platform::sync(&repo.index_path());
 
@@ -94,7 +97,7 @@ impl Repository {
                 .map_err(|source| WorktreeError::Busy { branch: branch.clone(), source: Some(source) })?;
         }
         platform::sync(&self.common_dir().join(format!("refs/heads/{}", branch.as_str())));
-        Ok(())
+        Ok(missing)
     }
 }
 

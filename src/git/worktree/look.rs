@@ -144,7 +144,12 @@ pub(super) fn look(
             EntryStatus::IntentToAdd => changed.add(rela_path.as_ref()),
             // A move that was killed may have got this far: then it is as it was, or as it shall be.
             EntryStatus::Change(_) if changes.paths.contains_key(&rela_path) => {}
-            EntryStatus::Change(_) => changed.add(rela_path.as_ref()),
+            EntryStatus::Change(_) => {
+                let item = changes::Item { mode: entry.mode, id: entry.id };
+                if !placer.is_media(rela_path.as_ref(), item)? {
+                    changed.add(rela_path.as_ref());
+                }
+            }
         }
     }
 

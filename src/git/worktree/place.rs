@@ -12,6 +12,7 @@ use gix::index::entry::{Mode, Stat};
 use gix::objs;
 
 use super::changes::{Changes, Item, at, stat};
+use super::media::{Content, Lfs};
 use super::{NotClean, Stop, WorktreeError, io_at, platform};
 use crate::git::history::HistoryError;
 use crate::git::merge::{Store, from_gix};
@@ -52,6 +53,7 @@ pub(super) struct Placer<'r> {
     index: &'r gix::index::File,
     links: bool,
     executables: bool,
+    lfs: Option<Lfs<'r>>,
 }
 
 impl<'r> Placer<'r> {
@@ -61,6 +63,7 @@ impl<'r> Placer<'r> {
         root: &'r Path,
         scratch: &'r Path,
         changes: &'r Changes,
+        lfs: Option<Lfs<'r>>,
     ) -> Result<Self, WorktreeError> {
         let source = gix::worktree::stack::state::attributes::Source::IdMapping;
         let attributes = repo.attributes_only(&changes.new, source)?.detach();
@@ -68,7 +71,7 @@ impl<'r> Placer<'r> {
         let features = repo.filesystem_options()?;
         let store = Store::new(repo.clone());
         let (links, executables) = (features.symlink, features.executable_bit);
-        Ok(Self { root, scratch, number: 0, filters, store, index: &changes.new, links, executables })
+        Ok(Self { root, scratch, number: 0, filters, store, index: &changes.new, links, executables, lfs })
     }
 
     /// How `path` stands on the disk now. Does not follow links, not even above it.
@@ -112,7 +115,49 @@ impl<'r> Placer<'r> {
         }
     }
 
+    /// Is it as git has `item`, though its stat data says nothing of the kind? Asked for what LFS keeps only.
+    pub(super) fn is_media(&mut self, path: &BStr, item: Item) -> Result<bool, WorktreeError> {
+        let kept = self.lfs.as_mut().map_or(Ok(false), |lfs| lfs.keeps(path))?;
+        Ok(kept && self.standing(path)?.is(Some(item)))
+    }
+
+    /// Is the media of all files that come here?
+    pub(super) fn has_media(&mut self, changes: &Changes) -> Result<(), Stop> {
+        if self.lfs.is_none() {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        for (path, change) in &changes.paths {
+            if let Some(item) = change.new.filter(|item| matches!(item.mode, Mode::FILE | Mode::FILE_EXECUTABLE))
+                && matches!(self.media(path.as_ref(), item)?, Some(Content::Missing))
+            {
+                missing.push(path);
+            }
+        }
+        match missing.first() {
+            Some(first) => {
+                Err(Stop::NotClean(NotClean::MediaMissing { first: (*first).clone(), count: missing.len() }))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The content of a file that LFS keeps; `None` for all others.
+    fn media(&mut self, path: &BStr, item: Item) -> Result<Option<Content>, WorktreeError> {
+        let Some(lfs) = &mut self.lfs else { return Ok(None) };
+        if item.mode == Mode::SYMLINK || !lfs.keeps(path)? {
+            return Ok(None);
+        }
+        let blob = self.store.read(from_gix(&item.id), objs::Kind::Blob).map_err(HistoryError::from)?;
+        Ok(Some(lfs.smudge(blob)))
+    }
+
     fn as_git_has_it(&mut self, path: &BStr, on_disk: &Path) -> Result<Vec<u8>, WorktreeError> {
+        if let Some(lfs) = &mut self.lfs
+            && lfs.keeps(path)?
+        {
+            return lfs.clean(on_disk);
+        }
         let file = fs::File::open(on_disk).map_err(io_at(on_disk))?;
         let relative = gix::path::from_bstr(path)?;
         let mut bytes = Vec::new();
@@ -128,10 +173,13 @@ impl<'r> Placer<'r> {
         Ok(bytes)
     }
 
-    fn as_the_disk_has_it(&mut self, path: &BStr, item: Item) -> Result<Vec<u8>, WorktreeError> {
+    fn as_the_disk_has_it(&mut self, path: &BStr, item: Item) -> Result<Content, WorktreeError> {
+        if let Some(content) = self.media(path, item)? {
+            return Ok(content);
+        }
         let blob = self.store.read(from_gix(&item.id), objs::Kind::Blob).map_err(HistoryError::from)?;
         if item.mode == Mode::SYMLINK {
-            return Ok(blob.to_vec());
+            return Ok(Content::Bytes(blob.to_vec()));
         }
         let options = to_worktree::Options { can_delay: Delay::Forbid, ..Default::default() };
         let mut bytes = Vec::new();
@@ -142,7 +190,7 @@ impl<'r> Placer<'r> {
                 stream.read_to_end(&mut bytes).map_err(io_at(&at(self.root, path)?))?;
             }
         }
-        Ok(bytes)
+        Ok(Content::Bytes(bytes))
     }
 
     /// Makes all files those of the new commit: first those that go, then those that come. What was already done
@@ -203,25 +251,35 @@ impl<'r> Placer<'r> {
                 make_directory(&on_disk)?;
             }
             Some(item) => {
-                let bytes = self.as_the_disk_has_it(path, item)?;
+                let content = self.as_the_disk_has_it(path, item)?;
                 self.make_directories(path)?;
                 if found == Standing::Directory {
                     // Whatever was in it went; what remains, somebody has made since.
                     remove_empty_directories(&on_disk).map_err(io_at(&on_disk))?;
-                    self.replace(path, &on_disk, Standing::Absent, item, &bytes)?;
+                    self.replace(path, &on_disk, Standing::Absent, item, &content)?;
                 } else {
-                    self.replace(path, &on_disk, found, item, &bytes)?;
+                    self.replace(path, &on_disk, found, item, &content)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn replace(&mut self, path: &BStr, on_disk: &Path, found: Standing, item: Item, bytes: &[u8]) -> Result<(), Stop> {
+    fn replace(
+        &mut self,
+        path: &BStr,
+        on_disk: &Path,
+        found: Standing,
+        item: Item,
+        content: &Content,
+    ) -> Result<(), Stop> {
+        if let Content::Missing = content {
+            return Err(Stop::NotClean(NotClean::MediaMissing { first: path.to_owned(), count: 1 }));
+        }
         let name = format!("{}.lansync", self.number);
         self.number += 1;
         let apart = self.scratch.join(&name);
-        self.write(&apart, item, bytes).map_err(io_at(&apart))?;
+        self.write(&apart, item, content).map_err(io_at(&apart))?;
         self.unchanged(path, on_disk, found)?;
         match fs::rename(&apart, on_disk) {
             Ok(()) => return Ok(()),
@@ -231,7 +289,7 @@ impl<'r> Placer<'r> {
         // The work tree is on another disk than the repository.
         drop(fs::remove_file(&apart));
         let beside = on_disk.with_file_name(format!(".{name}"));
-        self.write(&beside, item, bytes).map_err(io_at(&beside))?;
+        self.write(&beside, item, content).map_err(io_at(&beside))?;
         let placed = self
             .unchanged(path, on_disk, found)
             .and_then(|()| fs::rename(&beside, on_disk).map_err(|error| io_at(on_disk)(error).into()));
@@ -241,12 +299,19 @@ impl<'r> Placer<'r> {
         placed
     }
 
-    fn write(&self, to: &Path, item: Item, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, to: &Path, item: Item, content: &Content) -> io::Result<()> {
+        let executable = item.mode == Mode::FILE_EXECUTABLE && self.executables;
+        let bytes = match content {
+            Content::Bytes(bytes) => bytes,
+            Content::Media(from) => {
+                return io::copy(&mut fs::File::open(from)?, &mut platform::create(to, executable)?).map(drop);
+            }
+            Content::Missing => return Err(io::ErrorKind::NotFound.into()),
+        };
         if item.mode == Mode::SYMLINK && self.links {
             let target = gix::path::from_bstr(bytes.as_bstr()).map_err(io::Error::other)?;
             return gix::fs::symlink::create(target.as_ref(), to);
         }
-        let executable = item.mode == Mode::FILE_EXECUTABLE && self.executables;
         platform::create(to, executable)?.write_all(bytes)
     }
 

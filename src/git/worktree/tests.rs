@@ -219,6 +219,96 @@ fn filters_of_the_user_run() {
     assert_eq!(git(&fixture.root, &["show", "HEAD:x.shout"]), "hello world");
 }
 
+/// A repository set up for LFS by a program that must not run, and what the pointer of `b.bin` names.
+fn with_lfs(program: &str) -> (Fixture, crate::id::Media, Vec<u8>) {
+    let content = b"a picture".repeat(1_000);
+    let apart = tempfile::tempdir().expect("a directory");
+    fs::write(apart.path().join("b"), &content).expect("written");
+    let file = fs::File::open(apart.path().join("b")).expect("there");
+    let media = crate::git::lfs::media_of_file(file).expect("readable");
+    let pointer = crate::git::lfs::write_pointer(&media);
+    let fixture = Fixture::new(
+        |root| write(root, ".gitattributes", "*.bin filter=lfs -text\n"),
+        |root| {
+            fs::write(root.join("b.bin"), &pointer).expect("written");
+            write(root, "plain", "text\n");
+        },
+    );
+    let run = format!("touch {}; false git-lfs {program}", fixture.root.join("ran").display());
+    for key in ["filter.lfs.smudge", "filter.lfs.clean"] {
+        git(&fixture.root, &["config", key, &run]);
+    }
+    git(&fixture.root, &["config", "filter.lfs.required", "true"]);
+    (fixture, media, content)
+}
+
+#[test]
+fn files_of_lfs_get_their_content_without_its_program() {
+    let (fixture, media, content) = with_lfs("smudge -- %f");
+    let root = &fixture.root;
+    let missing = NotClean::MediaMissing { first: "b.bin".into(), count: 1 };
+    assert_eq!(fixture.forward(), LocalMove::NotClean { what: missing });
+    assert!(!root.join("b.bin").exists() && !root.join("plain").exists());
+
+    let repository = open(root);
+    repository.media_store().receive(&media, 0, &mut &*content, &mut |_| ()).expect("whole");
+    assert_eq!(fixture.forward(), LocalMove::Moved { from: fixture.from });
+    assert_eq!(fs::read(root.join("b.bin")).expect("there"), content);
+    assert_eq!(fs::read(root.join("plain")).expect("there"), b"text\n");
+    assert_eq!(git(root, &["diff-files", "--name-only"]), "", "stat data must be right");
+
+    // A commit that leaves it alone. Touched, it is seen by its hash to be what git has; changed, nothing moves.
+    let blob = git(root, &["hash-object", "-w", ".gitattributes"]);
+    git(root, &["read-tree", "--index-output=.git/other", "main"]);
+    let apart = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(root).env("GIT_INDEX_FILE", ".git/other").output();
+        let output = output.expect("git is installed");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    };
+    apart(&["update-index", "--add", "--cacheinfo", &format!("100644,{blob},more")]);
+    let tree = apart(&["write-tree"]);
+    let more = git(root, &["commit-tree", &tree, "-p", "main", "-m", "more"]).parse().expect("an id");
+    write(root, "b.bin", "mine\n");
+    let moved = forward(&repository, &main(), more).expect("git works");
+    assert_eq!(moved, LocalMove::NotClean { what: NotClean::ChangedFiles { first: "b.bin".into(), count: 1 } });
+    fs::write(root.join("b.bin"), &content).expect("written");
+    let moved = forward(&repository, &main(), more).expect("git works");
+    assert!(matches!(moved, LocalMove::Moved { .. }), "{moved:?}");
+    assert!(!root.join("ran").exists(), "the program ran");
+}
+
+#[test]
+fn who_skips_the_content_of_lfs_files_gets_pointers() {
+    let (fixture, media, _) = with_lfs("smudge --skip -- %f");
+    assert_eq!(fixture.forward(), LocalMove::Moved { from: fixture.from });
+    let found = fs::read(fixture.root.join("b.bin")).expect("there");
+    assert_eq!(crate::git::lfs::read_pointer(&found), Some(media));
+    assert!(!fixture.root.join("ran").exists(), "the program ran");
+}
+
+#[test]
+fn a_first_checkout_has_the_content_that_is_here() {
+    let (fixture, media, content) = with_lfs("smudge -- %f");
+    let repository = open(&fixture.root);
+    let again = |name: &str| {
+        fs::remove_file(fixture.root.join(".git/index")).expect("there");
+        for path in [".gitattributes", "b.bin", "plain"] {
+            drop(fs::remove_file(fixture.root.join(path)));
+        }
+        let name = BranchName::new(name).expect("a name");
+        repository.checkout_as(&name, fixture.to, &|_, _| (), gix::open::Permissions::isolated()).expect("git works")
+    };
+    assert_eq!(again("pointers"), 1, "one file is left as a pointer");
+    let found = fs::read(fixture.root.join("b.bin")).expect("there");
+    assert_eq!(crate::git::lfs::read_pointer(&found), Some(media));
+    repository.media_store().receive(&media, 0, &mut &*content, &mut |_| ()).expect("whole");
+    assert_eq!(again("content"), 0);
+    assert_eq!(fs::read(fixture.root.join("b.bin")).expect("there"), content);
+    assert_eq!(git(&fixture.root, &["diff-files", "--name-only"]), "", "stat data must be right");
+    assert!(!fixture.root.join("ran").exists(), "the program ran");
+}
+
 #[test]
 fn submodules_move_in_the_index_only() {
     let entry = |id: char| format!("160000,{},sub", id.to_string().repeat(40));
@@ -526,7 +616,7 @@ fn a_file_saved_in_between_stops_the_move_and_undoes_it() {
     let changes = super::Changes::between(&local, fixture.from, fixture.to).expect("both are there");
     let scratch = fixture.root.join(".git/scratch");
     fs::create_dir(&scratch).expect("made");
-    let mut placer = super::Placer::new(&local, &fixture.root, &scratch, &changes).expect("works");
+    let mut placer = super::Placer::new(&local, &fixture.root, &scratch, &changes, None).expect("works");
     let (_, standing) = super::look(&local, &fixture.root, &changes, &mut placer).ok().expect("clean");
     write(&fixture.root, "new/deep/d", "mine\n");
     let stopped = placer.place_all(&changes, &standing);

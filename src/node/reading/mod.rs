@@ -34,7 +34,7 @@ pub(super) fn answer(snapshot: &Snapshot, request: &Request) -> Result<Vec<Reply
             if *follow { snapshot.follow(&wanted, after.as_deref()) } else { snapshot.log(&wanted) }
         }
         Request::Stats { since, until } => done(&snapshot.stats(*since, *until)?),
-        Request::At { at, request } => answer(&snapshot.earlier(*at)?, request),
+        Request::At { at, request } => snapshot.answer_at(*at, request),
         Request::Members => done(&snapshot.members()),
         Request::Policy => done(&snapshot.policy()),
         Request::Verify => done(&snapshot.verify()?),

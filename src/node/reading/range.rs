@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::api::{LogLine, Refusal, Reply};
-use crate::eventlog::{Event, Kind, Lacking};
+use crate::approval::State;
+use crate::eventlog::store::Store;
+use crate::eventlog::{Event, Head, Kind, Lacking};
 use crate::hlc::Hlc;
 use crate::id::PeerId;
 use crate::node::refusals;
@@ -73,7 +75,7 @@ impl Snapshot {
         if self.at.is_some() {
             return Err(Refusal::new("usage", "nothing new comes to an earlier time", "lansync log -f"));
         }
-        let held = self.durable()?;
+        let held = durable(&self.store, &self.state)?;
         let cursor: Vec<(u32, u64)> = held.iter().map(|(strand, seq)| (*strand, *seq)).collect();
         let lines = match after {
             None => self.lines(wanted, |event| {
@@ -85,24 +87,16 @@ impl Snapshot {
                 let next = |strand: &u32| shown.get(strand).map_or(0, |seq| seq + 1);
                 let spans = held.iter().map(|(strand, to)| Lacking { strand: *strand, from: next(strand), to: *to });
                 let mut lines = VecDeque::new();
-                self.each_of(self.state.clip(spans.collect()), |event| {
+                each_of(&self.store, self.state.clip(spans.collect()), |event| {
                     if wanted.has(event) {
                         lines.push_back(self.line(event));
                     }
+                    Ok::<_, Refusal>(())
                 })?;
                 lines
             }
         };
         replies(lines, json!({ "shown": cursor }))
-    }
-
-    /// How far each strand is on disk, as far as this snapshot knows it.
-    fn durable(&self) -> Result<BTreeMap<u32, u64>, Refusal> {
-        let heads = self.store.heads().map_err(|error| refusals::store(&error))?;
-        let known = |(strand, (_, head)): (u32, (PeerId, crate::eventlog::Head))| {
-            Some((strand, self.state.held_to(strand)?.min(head.seq)))
-        };
-        Ok(heads.into_iter().filter_map(known).collect())
     }
 
     fn lines(&self, wanted: &Wanted, shown: impl Fn(&Event) -> bool) -> Result<VecDeque<LogLine>, Refusal> {
@@ -113,12 +107,7 @@ impl Snapshot {
         let fits = |event: &Event| wanted.has(event) && self.state.holds(&event.id()) && shown(event);
         // An earlier state has numbers of its own for strands.
         if let Some(authors) = wanted.authors.as_ref().filter(|_| self.at.is_none()) {
-            let mut spans = self.state.written(authors, &wanted.range);
-            let durable = self.durable()?;
-            for span in &mut spans {
-                span.to = durable.get(&span.strand).map_or(0, |held| span.to.min(*held));
-            }
-            spans.retain(|span| durable.contains_key(&span.strand) && span.from <= span.to);
+            let mut spans = only_durable(&self.store, &self.state, self.state.written(authors, &wanted.range))?;
             if let (Some(limit), None) = (wanted.limit, wanted.kind) {
                 // The last of each strand suffice.
                 for span in &mut spans {
@@ -126,13 +115,14 @@ impl Snapshot {
                 }
             }
             let limit = wanted.limit.unwrap_or(usize::MAX);
-            self.each_of(spans, |event| {
+            each_of(&self.store, spans, |event| {
                 if fits(event) {
                     if lines.len() == limit {
                         lines.pop_front();
                     }
                     lines.push_back(self.line(event));
                 }
+                Ok::<_, Refusal>(())
             })?;
             return Ok(lines);
         }
@@ -155,24 +145,6 @@ impl Snapshot {
         Ok(lines)
     }
 
-    /// Every event of these spans, in time order, read in pieces.
-    fn each_of(&self, mut spans: Vec<Lacking>, mut each: impl FnMut(&Arc<Event>)) -> Result<(), Refusal> {
-        loop {
-            let read = self.store.read(&spans, PIECE).map_err(|error| refusals::store(&error))?;
-            if read.is_empty() {
-                return Ok(());
-            }
-            let mut next = BTreeMap::new();
-            for (strand, event) in &read {
-                next.insert(*strand, event.get().body().seq + 1);
-                each(event.get());
-            }
-            for span in &mut spans {
-                span.from = next.get(&span.strand).copied().unwrap_or(span.from);
-            }
-        }
-    }
-
     /// The feeds of a member's handle, or of a peer's id prefix.
     fn authors(&self, text: &str) -> Result<Vec<PeerId>, Refusal> {
         if let Some(member) = self.state.member_named(text) {
@@ -189,6 +161,46 @@ impl Snapshot {
             return Err(Refusal::new("unknown-member", message, "lansync members"));
         }
         Ok(found)
+    }
+}
+
+/// How far each strand is on disk, as far as this state knows it.
+fn durable(store: &Store, state: &State) -> Result<BTreeMap<u32, u64>, Refusal> {
+    let heads = store.heads().map_err(|error| refusals::store(&error))?;
+    let known = |(strand, (_, head)): (u32, (PeerId, Head))| Some((strand, state.held_to(strand)?.min(head.seq)));
+    Ok(heads.into_iter().filter_map(known).collect())
+}
+
+/// Of these spans what is on disk.
+pub(super) fn only_durable(store: &Store, state: &State, mut spans: Vec<Lacking>) -> Result<Vec<Lacking>, Refusal> {
+    let durable = durable(store, state)?;
+    spans.retain_mut(|span| {
+        let Some(held) = durable.get(&span.strand) else { return false };
+        span.to = span.to.min(*held);
+        span.from <= span.to
+    });
+    Ok(spans)
+}
+
+/// Every event of these spans, in time order, read in pieces.
+pub(super) fn each_of<E: From<Refusal>>(
+    store: &Store,
+    mut spans: Vec<Lacking>,
+    mut each: impl FnMut(&Arc<Event>) -> Result<(), E>,
+) -> Result<(), E> {
+    loop {
+        let read = store.read(&spans, PIECE).map_err(|error| refusals::store(&error))?;
+        if read.is_empty() {
+            return Ok(());
+        }
+        let mut next = BTreeMap::new();
+        for (strand, event) in &read {
+            next.insert(*strand, event.get().body().seq + 1);
+            each(event.get())?;
+        }
+        for span in &mut spans {
+            span.from = next.get(&span.strand).copied().unwrap_or(span.from);
+        }
     }
 }
 

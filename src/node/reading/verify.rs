@@ -1,5 +1,7 @@
 //! `verify`: the whole log is read, every signature checked, and everything worked out again from the beginning.
 
+use std::sync::Arc;
+
 use crate::api::{Refusal, Verified};
 use crate::approval::State;
 use crate::eventlog::Event;
@@ -24,7 +26,7 @@ impl Snapshot {
             }
             // From the bytes, with the feed's signature; taking it in checks the identity's, and its place in its past.
             let taken = match Event::decode(event.bytes()) {
-                Ok(decoded) => again.take(decoded).map(drop).map_err(|why| why.to_string()),
+                Ok(decoded) => again.take_again(&Arc::new(decoded)).map(drop).map_err(|why| why.to_string()),
                 Err(why) => Err(why.to_string()),
             };
             if let Err(why) = taken {
