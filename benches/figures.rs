@@ -1,7 +1,7 @@
 //! The figures that lansync is held to, each printed as `name: value`, with what it is compared with measured in
 //! the same run. Two hosts are two network namespaces on this machine, so both share its cores and its disk.
 //!
-//! `scripts/figures` runs all; `scripts/figures story commit approve clone idle` chooses. docs/figures.md explains.
+//! `scripts/figures` runs all; `scripts/figures story commit increment approve clone idle` chooses. docs/figures.md explains.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that prints")]
 
@@ -40,7 +40,7 @@ fn main() {
     // Loose objects would make git look for deltas each time, and flatter us.
     plain_git(&own, &["repack", "-a", "-d", "-q"]);
     let many = stage.path().join("many");
-    if wanted("clone") || wanted("commit") || wanted("idle") {
+    if ["clone", "commit", "increment", "idle"].into_iter().any(wanted) {
         generate(&many);
     }
     if wanted("story") {
@@ -48,13 +48,16 @@ fn main() {
     }
     if wanted("commit") {
         commits(&lan, &stage.path().join("commit"), &own, "own history");
-        commits(&lan, &stage.path().join("commit-many"), &many, "50,000 objects");
+        commits(&lan, &stage.path().join("commit-many"), &many, "90,000 objects");
+    }
+    if wanted("increment") {
+        increments(&lan, &stage.path().join("increment"), &many, "90,000 objects");
     }
     if wanted("approve") {
         approvals(&lan, &stage.path().join("approve"), &own);
     }
     if wanted("clone") {
-        clones(&lan, &stage.path().join("clone-many"), &many, "50,000 objects");
+        clones(&lan, &stage.path().join("clone-many"), &many, "90,000 objects");
         clones(&lan, &stage.path().join("clone"), &own, "own history");
     }
     if wanted("idle") {
@@ -167,9 +170,16 @@ impl<'a> Person<'a> {
 
     /// Changes a file and commits; returns the commit, and when `git commit` had ended.
     fn commit(&self, dir: &Path, file: &str, number: usize) -> (String, Instant) {
-        let mut old = std::fs::read_to_string(dir.join(file)).expect("a text");
-        writeln!(old, "A line of change number {number}.").expect("a string takes it");
-        std::fs::write(dir.join(file), old).expect("written");
+        self.commit_all(dir, &[file.to_owned()], number)
+    }
+
+    /// The same with several files.
+    fn commit_all(&self, dir: &Path, files: &[String], number: usize) -> (String, Instant) {
+        for file in files {
+            let mut old = std::fs::read_to_string(dir.join(file)).expect("a text");
+            writeln!(old, "A line of change number {number}.").expect("a string takes it");
+            std::fs::write(dir.join(file), old).expect("written");
+        }
         self.git(dir, &["commit", "-q", "-a", "-m", &format!("Change number {number}")]);
         let ended = Instant::now();
         (self.git(dir, &["rev-parse", "HEAD"]), ended)
@@ -311,6 +321,73 @@ fn commits(lan: &Lan, stage: &Path, from: &Path, what: &str) {
     figure(&format!("  git fetch of the same commit over git://, {what}"), spread(&fetched, ms));
 }
 
+/// A commit of ten files to the other host, and beside it `git push` and `git fetch` through a bare repository there:
+/// times, and what passes the cable in both directions.
+fn increments(lan: &Lan, stage: &Path, from: &Path, what: &str) {
+    let (a, b) = (lan.host("ana"), lan.host("bo"));
+    let (ana, bo) = (Person::new(&a, stage), Person::new(&b, stage));
+    let hers = ana.repository(from, "payroll");
+    let objects = ana.git(&hers, &["rev-list", "--objects", "--all"]).lines().count();
+    figure(&format!("commit of 10 files, {what}"), format!("{objects} objects"));
+    ana.lansync(&hers, &["up", "-d"]);
+    let his = join(&ana, &hers, &bo, "payroll");
+    let from = from.to_str().expect("UTF-8");
+    plain_git(&ana.home, &["clone", "-q", "--bare", "--no-hardlinks", from, "bare"]);
+    plain_git(&ana.home, &["clone", "-q", "--no-hardlinks", from, "fetching"]);
+    let served = Daemon::start(&ana, &ana.home);
+    let url = served.url("bare");
+    bo.git(&his, &["switch", "-q", "-c", "fix"]);
+    let tracked = bo.git(&his, &["ls-files", "src"]);
+    let tracked: Vec<String> = tracked.lines().map(str::to_owned).collect();
+    let (mut ours, mut gits) = (Vec::new(), Vec::new());
+    let (mut our_bytes, mut git_bytes) = (Vec::new(), Vec::new());
+    for number in 0..TIMES {
+        let files: Vec<String> = (0..10).map(|at| tracked[(number * 31 + at * 97) % tracked.len()].clone()).collect();
+        let before = passed(&b);
+        let (commit, ended) = bo.commit_all(&his, &files, number);
+        let came = wait_for("the commit", Duration::from_secs(20), || {
+            let at = read_ref(&hers, "refs/remotes/lansync/@bo/fix")?;
+            (at == commit && !keeps(&hers)).then(Instant::now)
+        });
+        ours.push(came - ended);
+        our_bytes.push(settled(&b) - before);
+        ana.git(&hers, &["rev-list", "--objects", "-1", &commit]);
+
+        let before = passed(&b);
+        let begun = Instant::now();
+        bo.git(&his, &["push", "-q", &url, "fix"]);
+        ana.git(&ana.home.join("fetching"), &["fetch", "-q", &url, "+refs/heads/fix:refs/remotes/bo/fix"]);
+        gits.push(begun.elapsed());
+        git_bytes.push(settled(&b) - before);
+    }
+    let middle = |bytes: &mut Vec<u64>| {
+        bytes.sort_unstable();
+        bytes[bytes.len() / 2]
+    };
+    let ratio = median(&ours).as_secs_f64() / median(&gits).as_secs_f64();
+    figure(&format!("  commit of 10 files to durable on the other host, {what}"), spread(&ours, ms));
+    figure(&format!("  git push and git fetch of it, {what}"), spread(&gits, ms));
+    figure(&format!("  the one against the other, {what} (bound 0.3)"), format!("{ratio:.2}"));
+    let (ours, gits) = (middle(&mut our_bytes), middle(&mut git_bytes));
+    figure(&format!("  bytes on the cable, both ways, {what} (bound git's)"), format!("{ours}, git {gits}"));
+}
+
+/// What is left to say is said by then.
+fn settled(host: &Host<'_>) -> u64 {
+    std::thread::park_timeout(Duration::from_millis(100));
+    passed(host)
+}
+
+/// Bytes that a host has sent and received so far, all of every packet.
+fn passed(host: &Host<'_>) -> u64 {
+    let mut command = host.command("cat");
+    command.arg("/proc/net/dev");
+    let said = output(command);
+    let line = said.lines().find_map(|line| line.trim().strip_prefix("eth0:")).expect("a host has eth0");
+    let fields: Vec<u64> = line.split_whitespace().map(|field| field.parse().expect("a number")).collect();
+    fields[0] + fields[8]
+}
+
 /// From the start of `approve` to `lansync/main` on the other host.
 fn approvals(lan: &Lan, stage: &Path, own: &Path) {
     let (a, b) = (lan.host("ana"), lan.host("bo"));
@@ -359,7 +436,7 @@ impl Daemon {
     fn start(person: &Person<'_>, base: &Path) -> Self {
         let daemon = Path::new(&person.git(base, &["--exec-path"])).join("git-daemon");
         let base = base.to_str().expect("UTF-8");
-        let args = ["--export-all", "--reuseaddr", &format!("--base-path={base}"), base];
+        let args = ["--export-all", "--enable=receive-pack", "--reuseaddr", &format!("--base-path={base}"), base];
         // It refuses directories of others in some set-ups; all of these are ours.
         person.git(Path::new(base), &["config", "--global", "safe.directory", "*"]);
         let mut command = person.command(Path::new(base), daemon.to_str().expect("UTF-8"), &args);
@@ -472,9 +549,9 @@ fn idle(lan: &Lan, stage: &Path, own: &Path, many: &Path) {
     let large = ana.repository(many, "large");
     ana.lansync(&large, &["up", "-d"]);
     let his = join(&ana, &large, &bo, "large");
-    watch(service, "three repositories, one of 50,000 objects just served");
+    watch(service, "three repositories, one of 90,000 objects just served");
     let his_service = bo.service(&his).expect("the service's process");
-    watch(his_service, "two repositories, one of 50,000 objects just cloned");
+    watch(his_service, "two repositories, one of 90,000 objects just cloned");
 }
 
 fn watch(service: u32, what: &str) {
@@ -534,7 +611,7 @@ impl Dice {
     }
 }
 
-/// A history of more than 50,000 objects: files of prose and code in directories, each commit changing a few lines.
+/// A history of more than 90,000 objects: files of prose and code in directories, each commit changing a few lines.
 fn generate(into: &Path) {
     let begun = Instant::now();
     plain_git(into.parent().expect("it has one"), &["init", "-q", "-b", "main", "many"]);
@@ -567,7 +644,7 @@ fn generate(into: &Path) {
         })
         .collect();
     files.push(("README.md".to_owned(), vec!["A history made for figures.".to_owned()]));
-    let commits = 9_500;
+    let commits = 12_500;
     for number in 0..commits {
         let message = sentence(&mut dice);
         let time = 1_600_000_000 + number * 600;

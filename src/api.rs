@@ -33,6 +33,35 @@ pub struct Envelope {
     pub request: Request,
 }
 
+/// What somebody typed to prove who they are. Wiped from memory when dropped; never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Passphrase(String);
+
+impl Passphrase {
+    /// This text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Passphrase")
+    }
+}
+
+impl Drop for Passphrase {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
 /// What a command asks of the service. `dir` in the envelope says for which repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
@@ -63,6 +92,15 @@ pub enum Request {
         /// Go on sharing it afterwards.
         up: bool,
     },
+    /// The passphrase of the identity key, which is at hand for so long. `Done` of nothing.
+    Unlock {
+        /// As it was typed.
+        passphrase: Passphrase,
+        /// For how long, in milliseconds.
+        millis: u64,
+    },
+    /// The identity's file was written anew: look at it. `Done` of nothing.
+    KeyChanged,
     /// The answer to [`Reply::Confirm`], sent as a further line (a bare `Request`) on the same connection.
     Answer {
         /// Yes or no.

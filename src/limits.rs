@@ -21,6 +21,8 @@ pub const VIEWS: usize = 4_096;
 pub const EVIDENCE: u64 = 10_000;
 /// Samples of a feed told together when two chains of it are compared: a million events are compared in four messages.
 pub const CHAIN_SAMPLES: u64 = 64;
+/// Tags that one event names: with names of usual length they fill it.
+pub const TAGS: usize = 128;
 /// Events between two stored states for `--at`: so many are folded at most, some 0.1 s of work, once those before were.
 /// Fewer would write more pages for each event, as a page holds rows of many times.
 pub const CHECKPOINT_EVENTS: u64 = 2_048;
@@ -29,6 +31,11 @@ pub const CHECKPOINT_EVENTS: u64 = 2_048;
 pub const CHECKPOINTS_BY_LOG: u64 = 2;
 /// Bytes of stored states in any case: a few of a small log.
 pub const CHECKPOINTS_BYTES: u64 = 16 << 20;
+/// How long the identity key is at hand after its passphrase was given: a command that approves may have to merge first, and
+/// who types several commands is asked once.
+pub const KEY_OPEN: Duration = Duration::from_secs(30);
+/// Longest that it may be opened for: a working day.
+pub const KEY_OPEN_MOST: Duration = Duration::from_secs(12 * 60 * 60);
 /// Landings looked at together when commits are recomputed; the others follow.
 pub const UNSETTLED: usize = 1_024;
 
@@ -54,6 +61,8 @@ pub const BUILD_MILLIS: u64 = 1_793_491_200_000;
 pub const CLOCK_VOICES: usize = 2;
 /// The wall clock has been set when it moved this much more or less than time passed; NTP slews by milliseconds.
 pub const CLOCK_SET: Duration = Duration::from_secs(2);
+/// A feed whose last event is further ahead than this is left behind for a new one: nobody waits longer for a mended clock.
+pub const AHEAD_LEFT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the wall clock is looked at while it is wrong, so that writing goes on soon after it is set right.
 pub const CLOCK_LOOK: Duration = Duration::from_secs(4);
 /// Shortest wait before a neighbour is asked again for what is held: what comes is sent and checked anew each time.
@@ -67,6 +76,12 @@ pub const INTAKE_EVENTS: u64 = 2_000;
 /// Bytes of one feed in the same way: 4 KiB for each of these events, ten times what a proposal has.
 pub const INTAKE_BYTES: u64 = 8 << 20;
 
+/// Events of one member that become due in a day, all their feeds together: four machines may each write a feed's day. Whoever
+/// opens more feeds, or writes other times into events, gets no more.
+pub const MEMBER_EVENTS: u64 = 4 * INTAKE_EVENTS;
+/// Bytes of one member in the same way.
+pub const MEMBER_BYTES: u64 = 4 * INTAKE_BYTES;
+
 /// Keep-alive on every connection.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(1_200);
 /// A connection on which nothing is answered for this long is gone. The clock starts again at the first keep-alive
@@ -78,11 +93,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 pub const REDIAL_MAX: Duration = Duration::from_secs(60);
 /// First wait before a peer that was lost is dialled again; doubles up to `REDIAL_MAX`.
 pub const REDIAL_MIN: Duration = Duration::from_secs(1);
-/// Connections that one node keeps at once.
-pub const NEIGHBOURS: usize = 64;
-/// Connections that one node keeps at once with clones of one member: a person has few machines, and clones are made
-/// at will.
-pub const NEIGHBOURS_OF_ONE: usize = 16;
+/// Sessions that one node keeps at once with clones of one member: a person has few machines, and clones are made at
+/// will. Half of `MESH_MOST`, so that others find room.
+pub const NEIGHBOURS_OF_ONE: usize = 8;
 
 /// Dials under way at once: each tries several addresses for some seconds, and a member may announce peers that are
 /// nowhere.
@@ -172,6 +185,13 @@ pub const SERVED_TO_ONE: usize = 5;
 pub const BODY_STALLED: Duration = Duration::from_secs(60);
 /// Most tips in one fetch, and haves.
 pub const FETCH_TIPS: usize = 1_024;
+/// About so many haves are sent with a fetch when there are more: 21 bytes each, for a commit that may be no larger.
+pub const FETCH_HAVES: usize = 48;
+/// Bytes of a pack that must have come whole before it is worth going on with them after a cut.
+pub const KEPT_BYTES: u64 = 256 << 10;
+/// Bytes that name what came before a cut, five for each object: what they cannot name is sent again. A server holds
+/// several times as much for each stream that it serves.
+pub const SKIP_BYTES: u32 = 8 << 20;
 /// A pack may hold this many objects.
 pub const PACK_OBJECTS: u32 = 50_000_000;
 /// A pack may have this many bytes.

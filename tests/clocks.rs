@@ -198,3 +198,19 @@ fn an_event_of_the_year_2100_is_named_and_holds_up_nobody() {
         until("both count", || async { ana.status().await.log.events == bo.status().await.log.events + 2 }).await;
     });
 }
+
+#[test]
+fn a_feed_that_is_far_ahead_is_left_behind_once_another_clock_agrees() {
+    run(async {
+        let bo = keys("bo", 2);
+        let ana = Clone::found(&keys("ana", 1), &[(&bo, Role::Contributor)]).await;
+        let _bo = Clone::join(&bo, &ana).await;
+        until("both are here", || async { ana.status().await.log.feeds == 2 && sees(&ana, "bo").await }).await;
+        // One other is no majority: what she writes now is forty days ahead.
+        ana.set_clock(40 * 24 * HOUR);
+        ana.ask(Request::Invite { role: None, expires: 60, uses: 1 }).await.expect("it is written");
+        assert_eq!(problem(&ana, "ahead").await, None);
+        ana.set_clock(0);
+        until("it is said", || async { problem(&ana, "ahead").await.is_some() }).await;
+    });
+}

@@ -10,3 +10,5 @@ pub const OTHER_VERSION: &str = "other-version";
 pub const BAD_REQUEST: &str = "bad-request";
 /// `up` needs a decision: join one of the projects seen, or found a new one.
 pub const CHOOSE: &str = "choose";
+/// What was asked uses rights, and the passphrase of the identity key was not given.
+pub const PASSPHRASE: &str = "passphrase";

@@ -319,12 +319,7 @@ impl State {
     /// Does a canonical branch contain this commit, as far as is known?
     pub fn has_landed(&self, branch: &BranchName, commit: &ObjectId) -> bool {
         let Some(number) = self.canonical_number(branch) else { return false };
-        let mut found = false;
-        self.rows.scan_prefix(Table::Landed, &landed_prefix(number, commit), |_, _| {
-            found = true;
-            false
-        });
-        found
+        self.rows.has_prefix(Table::Landed, &landed_prefix(number, commit))
     }
 }
 

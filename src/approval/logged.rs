@@ -10,7 +10,6 @@ use super::check::At;
 use super::{Change, State};
 use crate::eventlog::rows::{EventRow, Place, Table};
 use crate::eventlog::{Event, Frontier, Head, Intake};
-use crate::hlc::Millis;
 use crate::id::{EventId, IdentityId, MemberId, PeerId};
 
 impl State {
@@ -68,18 +67,9 @@ impl State {
         if strand.cut.is_none_or(|cut| body.seq < cut) {
             (strand.logged, strand.logged_id) = (Some(body.seq), id);
         }
+        let member = strand.member;
         self.dirty.insert(place.strand);
-    }
-
-    /// From when on an event counts as received, by the wall clock: its own time, or later where its author writes more than
-    /// a log can take. The same on every machine; what is old is due at once.
-    pub fn due(&self, event: &Event) -> Millis {
-        let body = event.body();
-        let strands = self.authority.strands.of_feed(&body.author).iter();
-        let extended =
-            strands.map(|strand| self.authority.strands.get(*strand)).find(|strand| Some(strand.id) == body.prev);
-        let intake = extended.map_or_else(Intake::default, |strand| strand.intake);
-        intake.add(body.hlc, event.bytes().len()).due()
+        self.take_ration(&member, body.hlc, event.bytes().len());
     }
 
     /// Does it name an event past a cut, or stand on a strand that is cut?

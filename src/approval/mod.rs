@@ -19,9 +19,11 @@ mod logged;
 mod pen;
 mod people;
 mod proposal;
+mod rations;
 mod reckon;
 mod said;
 mod stored;
+mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,6 +37,7 @@ pub use pen::Pen;
 pub use people::Member;
 pub use proposal::{Approval, Proposal, ProposalState, Rejection, Revision};
 pub use stored::Unfit;
+pub use tags::CanonicalTag;
 
 use crate::eventlog::rows::{EventRow, Layer, Place, Rows};
 use crate::eventlog::{Event, Genesis, Kind, Payload};
@@ -111,6 +114,13 @@ pub enum Change {
     },
     /// What landings or governance need is another.
     PolicySet,
+    /// A maintainer tagged commits.
+    Tagged {
+        /// By which feed.
+        by: PeerId,
+        /// Names, with the commits that they stand for.
+        tags: Vec<(BranchName, ObjectId)>,
+    },
     /// A grant or a policy that waited for votes counts now.
     Seconded {
         /// Which event.
@@ -300,6 +310,11 @@ impl State {
                 let lid = self.land(event, land, row)?;
                 Change::LandingKnown { lid }
             }
+            Payload::Tag(tag) if admissible => {
+                self.put_tags(&id, tag, row);
+                let tags = tag.tags.iter().map(|(name, _, commit)| (name.clone(), *commit)).collect();
+                Change::Tagged { by: body.author, tags }
+            }
             _ => return if admissible { Ok(Vec::new()) } else { Err(Void::Role) },
         };
         if admissible || body.kind.governs() { Ok(vec![change]) } else { Err(Void::Role) }
@@ -422,7 +437,7 @@ impl State {
 
     /// May the author of this event do this, by what they knew and by what holds now?
     #[cfg(test)]
-    fn is_live(&self, id: &EventId) -> bool {
+    fn is_allowed(&self, id: &EventId) -> bool {
         match (self.authority.number(id), self.row(id)) {
             (Some(gov), _) => self.authority.is_live(gov),
             (None, Some(row)) => self.counts(&row),

@@ -54,13 +54,13 @@ impl Pen {
     ///
     /// # Errors
     /// [`Malformed`] where the payload breaks a bound.
-    pub fn write(
+    pub fn write<'k>(
         &mut self,
         now: Millis,
         payload: Payload,
         refs: Vec<EventId>,
         feed: &FeedKey,
-        identity: &IdentityKey,
+        identity: impl Into<Option<&'k IdentityKey>>,
     ) -> Result<Event, Malformed> {
         let hlc = self.latest.next(now);
         let rest = self.more.split_off(self.more.len().min(limits::EVENT_LINKS));

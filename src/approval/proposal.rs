@@ -194,14 +194,17 @@ impl State {
     }
 
     /// Where a proposal stands.
-    pub(super) fn stands(&self, number: u32, told: &Told) -> ProposalState {
+    fn stands(&self, number: u32, told: &Told) -> ProposalState {
+        if self.is_landed(&told.event) { ProposalState::Landed } else { self.stands_unlanded(number, told) }
+    }
+
+    /// Where a proposal stands whose last revision has not landed.
+    pub(super) fn stands_unlanded(&self, number: u32, told: &Told) -> ProposalState {
         let latest = |tag| {
             let of_tag = told.spoken.iter().filter(|(said, _)| said.tag == tag);
             of_tag.map(|(said, event)| (said.hlc, event.id())).max()
         };
-        if self.is_landed(&told.event) {
-            ProposalState::Landed
-        } else if self.is_withdrawn(number) {
+        if self.is_withdrawn(number) {
             ProposalState::Withdrawn
         } else if latest(Tag::Reject) > latest(Tag::Approve) {
             ProposalState::Rejected

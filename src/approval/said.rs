@@ -145,7 +145,7 @@ impl State {
         }
         row.about = number;
         self.put_said(tag, row);
-        self.weigh(number);
+        self.weigh_again(number, proposal.open);
         Ok(proposal.id)
     }
 
@@ -229,26 +229,25 @@ impl State {
 
     /// Is this commit the tip of a revision on this strand?
     pub(super) fn is_tip_of(&self, commit: &ObjectId, strand: u32) -> bool {
-        let prefix = [commit.as_bytes(), &strand.to_be_bytes()].concat();
-        let mut found = false;
-        self.rows.scan_prefix(Table::Tips, &prefix, |_, _| {
-            found = true;
-            false
-        });
-        found
+        self.rows.has_prefix(Table::Tips, &[commit.as_bytes(), &strand.to_be_bytes()].concat())
     }
 
     /// Looks whether a proposal is open, and whether a commit of it may land.
     pub(super) fn weigh(&mut self, number: u32) {
+        self.weigh_again(number, false);
+    }
+
+    /// The same; `unlanded` where nothing was said since by a revision or a landing, and its last revision had not landed.
+    fn weigh_again(&mut self, number: u32, unlanded: bool) {
         let Some(mut row) = self.proposal_row(number) else { return };
         if self.recent.0.look(&number).is_none() {
             let all = self.all_said(number).into_owned();
             self.recent.put(number, all);
         }
         // Most are landed, and stay so whatever was said of them.
-        let last = self.last_revision(number).filter(|(_, last, _)| !self.is_landed(last));
+        let last = self.last_revision(number).filter(|(_, last, _)| unlanded || !self.is_landed(last));
         let told = last.map(|last| self.told(number, last));
-        let stands = told.as_ref().map(|told| self.stands(number, told));
+        let stands = told.as_ref().map(|told| self.stands_unlanded(number, told));
         let open = stands.is_some_and(ProposalState::is_open);
         let is_approved = |told: &Told| {
             told.is_approved() && {

@@ -9,6 +9,7 @@ use super::error::{Failure, garbled};
 use super::platform::{Signals, Stop};
 use super::ui::Ui;
 use crate::api::{Refusal, Reply, Request, codes};
+use crate::limits;
 use crate::service::control::{Control, ControlError, Replies};
 use crate::service::home::Home;
 
@@ -27,8 +28,24 @@ impl Context {
         Ok(Home::from_env()?)
     }
 
-    /// Asks the service.
+    /// Asks the service; where that takes the passphrase of the identity key, asks for it and then again.
     pub(super) async fn ask(&self, request: Request) -> Result<Stream, Failure> {
+        let mut stream = self.ask_once(request.clone()).await?;
+        match stream.next().await {
+            Err(Failure::Refused(refusal)) if refusal.code == codes::PASSPHRASE => {
+                let passphrase = super::passphrase::present(refusal)?;
+                let millis = limits::KEY_OPEN.as_millis() as u64;
+                self.ask_once(Request::Unlock { passphrase, millis }).await?.done().await?;
+                self.ask_once(request).await
+            }
+            first => {
+                stream.first = first?;
+                Ok(stream)
+            }
+        }
+    }
+
+    async fn ask_once(&self, request: Request) -> Result<Stream, Failure> {
         let control = Control::connect(&self.home()?).await?;
         Stream::live(control.request(&self.dir, request).await?)
     }

@@ -32,7 +32,7 @@ const GROUPS: [Group; 4] = [
         &["status", "inbox", "show", "approve", "log"],
         &["list", "diff", "propose", "reject", "withdraw", "lfs"],
     ),
-    ("People", &["members", "invite"], &["policy", "leave", "whoami"]),
+    ("People", &["members", "invite"], &["policy", "leave", "whoami", "passphrase"]),
     ("Trouble", &["doctor"], &["verify", "peers", "connect"]),
 ];
 

@@ -22,6 +22,7 @@ mod list;
 mod log;
 mod machines;
 mod members;
+mod passphrase;
 mod peers;
 mod platform;
 mod plot;
@@ -29,6 +30,7 @@ mod policy;
 mod propose;
 mod reject;
 mod rights;
+mod secret;
 mod show;
 mod start;
 mod status;
@@ -92,6 +94,7 @@ enum Command {
     Down(down::Down),
     Leave(leave::Leave),
     Policy(policy::Policy),
+    Passphrase(passphrase::Passphrase),
     Verify(verify::Verify),
     Propose(propose::Propose),
     List(list::List),
@@ -196,6 +199,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Doctor(doctor) => doctor::run(context, doctor).await,
         Command::Leave(leave) => leave::run(context, leave).await,
         Command::Policy(policy) => policy::run(context, policy).await,
+        Command::Passphrase(passphrase) => passphrase::run(context, passphrase).await,
         Command::Verify(verify) => verify::run(context, verify).await,
         Command::Down(down) => down::run(context, down).await,
         Command::Propose(propose) => propose::run(context, propose).await,

@@ -80,25 +80,43 @@ impl Entry {
     }
 
     fn event(self, known: &Known, seq: u64, before: Option<EventId>) -> Result<Event, Malformed> {
-        let short = match self {
-            Self::Short(short) => short,
-            Self::Whole(bytes) => return Event::decode_stored(&bytes),
-        };
-        let payload = with(&short.payload, &short.named, &short.refs)?;
+        match self {
+            Self::Short(short) => {
+                let (by_feed, by_identity) = (short.by_feed, short.by_identity);
+                let (body, payload) = short.body(known, seq, before)?;
+                Event::assemble(body, by_feed, by_identity, payload)
+            }
+            Self::Whole(bytes) => Event::decode_stored(&bytes),
+        }
+    }
+
+    /// The event's id, without the work that the rest of it makes.
+    fn id(self, known: &Known, seq: u64, before: Option<EventId>) -> Result<EventId, Malformed> {
+        match self {
+            Self::Short(short) => Ok(short.body(known, seq, before)?.0.id()),
+            Self::Whole(bytes) => Event::decode_stored(&bytes).map(|event| event.id()),
+        }
+    }
+}
+
+impl Short {
+    /// The header with what was left out, and the payload.
+    fn body(self, known: &Known, seq: u64, before: Option<EventId>) -> Result<(Body, Vec<u8>), Malformed> {
+        let payload = with(&self.payload, &self.named, &self.refs)?;
         let body = Body {
             format: FORMAT,
             project: known.project,
             author: known.author,
             seq,
-            prev: short.prev.or(before),
-            hlc: short.hlc,
-            seen: short.seen,
-            refs: short.refs,
-            kind: short.kind,
+            prev: self.prev.or(before),
+            hlc: self.hlc,
+            seen: self.seen,
+            refs: self.refs,
+            kind: self.kind,
             payload_len: u32::try_from(payload.len()).map_err(|_| Malformed::Payload)?,
             payload_hash: *blake3::hash(&payload).as_bytes(),
         };
-        Event::assemble(body, short.by_feed, short.by_identity, payload)
+        Ok((body, payload))
     }
 }
 
@@ -210,7 +228,7 @@ impl Block {
 
     /// Its events.
     pub fn events(self, known: Known) -> Events {
-        Events { known, at: HEAD, block: self, read: Vec::new() }
+        Events { known, at: HEAD, block: self, passed: Vec::new() }
     }
 }
 
@@ -226,7 +244,18 @@ pub struct Events {
     block: Block,
     /// Where the next one begins.
     at: usize,
-    read: Vec<Arc<Event>>,
+    passed: Vec<Passed>,
+}
+
+/// An event of a block that was asked for, or that comes before such.
+#[derive(Debug, Clone)]
+struct Passed {
+    /// Where it begins.
+    at: usize,
+    /// What the next one is chained to.
+    id: EventId,
+    /// If it was asked for itself.
+    event: Option<Arc<Event>>,
 }
 
 impl Events {
@@ -244,16 +273,36 @@ impl Events {
             return Ok(None);
         }
         let index = usize::try_from(seq - self.block.first).map_err(|_| Malformed::Links)?;
-        while self.read.len() <= index {
-            let (entry, rest) = split(&self.block.bytes[self.at..])?;
-            // The block's hash was right, so these are the bytes that were written.
-            let entry = postcard::from_bytes::<Entry>(entry).map_err(|_| Malformed::Bytes(DecodeError::Malformed))?;
-            let before = self.read.last().map(|event| event.id());
-            let event = entry.event(&self.known, self.block.first + self.read.len() as u64, before)?;
-            self.at = self.block.bytes.len() - rest.len();
-            self.read.push(Arc::new(event));
+        while self.passed.len() < index {
+            let (entry, next) = self.entry(self.at)?;
+            let before = self.passed.last().map(|before| before.id);
+            let id = entry.id(&self.known, self.block.first + self.passed.len() as u64, before)?;
+            self.passed.push(Passed { at: self.at, id, event: None });
+            self.at = next;
         }
-        Ok(self.read.get(index).cloned())
+        if let Some(Passed { event: Some(event), .. }) = self.passed.get(index) {
+            return Ok(Some(event.clone()));
+        }
+        let at = self.passed.get(index).map_or(self.at, |passed| passed.at);
+        let before = index.checked_sub(1).and_then(|before| self.passed.get(before)).map(|before| before.id);
+        let (entry, next) = self.entry(at)?;
+        let event = Arc::new(entry.event(&self.known, seq, before)?);
+        match self.passed.get_mut(index) {
+            Some(passed) => passed.event = Some(event.clone()),
+            None => {
+                self.passed.push(Passed { at, id: event.id(), event: Some(event.clone()) });
+                self.at = next;
+            }
+        }
+        Ok(Some(event))
+    }
+
+    /// The entry that begins at `at`, and where the next one does.
+    fn entry(&self, at: usize) -> Result<(Entry, usize), Malformed> {
+        let (entry, rest) = split(&self.block.bytes[at..])?;
+        // The block's hash was right, so these are the bytes that were written.
+        let entry = postcard::from_bytes(entry).map_err(|_| Malformed::Bytes(DecodeError::Malformed))?;
+        Ok((entry, self.block.bytes.len() - rest.len()))
     }
 }
 

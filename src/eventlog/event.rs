@@ -40,7 +40,8 @@ pub struct Body {
 }
 
 impl Body {
-    fn id(&self) -> EventId {
+    /// The id of the event that it heads.
+    pub(super) fn id(&self) -> EventId {
         EventId(Context::Event.hash_whole(&codec::encode(self)))
     }
 
@@ -244,7 +245,7 @@ impl Draft {
     /// # Errors
     /// [`Malformed`] where it would break a bound (an over-long text, too many links), so that nobody ever
     /// writes what others refuse.
-    pub fn sign(self, feed: &FeedKey, identity: &IdentityKey) -> Result<Event, Malformed> {
+    pub fn sign<'k>(self, feed: &FeedKey, identity: impl Into<Option<&'k IdentityKey>>) -> Result<Event, Malformed> {
         let (kind, payload) = self.payload.encode();
         let sorted = |mut ids: Vec<EventId>| {
             ids.sort_unstable();
@@ -268,7 +269,7 @@ impl Draft {
             payload_hash: *blake3::hash(&payload).as_bytes(),
         };
         let id = body.id();
-        let by_identity = kind.uses_rights().then(|| identity.0.sign(&id.0));
+        let by_identity = identity.into().filter(|_| kind.uses_rights()).map(|identity| identity.0.sign(&id.0));
         let by_feed = feed.0.sign(&id.0);
         let bytes = codec::encode(&Wire { body, by_feed, by_identity, payload });
         Event::decode_stored(&bytes)

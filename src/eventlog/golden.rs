@@ -112,6 +112,13 @@ pub(super) fn good() -> Vec<(&'static str, Event)> {
     let link = Link { identity: laptop.identity(), proof, name: "laptop".to_owned(), extensions: none() };
     assert_eq!(link.verify(&project, &member), Ok(()));
     assert!(link.verify(&project, &MemberId([15; 32])).is_err());
+    let tag = Tag {
+        tags: vec![
+            (branch("v1.0"), ObjectId::Sha1([20; 20]), ObjectId::Sha1([21; 20])),
+            (branch("v1.1"), ObjectId::Sha1([22; 20]), ObjectId::Sha1([22; 20])),
+        ],
+        extensions: none(),
+    };
     let sha256 = Propose { tip: ObjectId::Sha256([14; 32]), ..propose.clone() };
     vec![
         ("genesis", signed(0, Payload::Genesis(genesis()), vec![])),
@@ -139,6 +146,7 @@ pub(super) fn good() -> Vec<(&'static str, Event)> {
         ("policy", signed(12, Payload::Policy(policy), vec![])),
         ("link", signed(13, Payload::Link(link), vec![])),
         ("ack", signed(14, Payload::Ack(Ack { extensions: none() }), vec![])),
+        ("tag", signed(15, Payload::Tag(tag), vec![])),
         ("unknown", signed(9, Payload::Unknown(Kind(0o7777), b"from later".to_vec()), vec![])),
     ]
 }

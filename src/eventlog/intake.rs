@@ -50,6 +50,53 @@ impl Intake {
     }
 }
 
+/// How much of what a member may write in one day is used up, all their feeds together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ration {
+    events: u64,
+    bytes: u64,
+    /// Used up, as are all days before this one; 0 where that was not looked for.
+    full_until: u32,
+}
+
+impl Ration {
+    /// The number of a time's day, in UTC, since 1970.
+    pub fn day(hlc: Hlc) -> u32 {
+        // Times have 48 bits.
+        u32::try_from(hlc.millis() / DAY).unwrap_or(u32::MAX)
+    }
+
+    /// When a day begins.
+    pub fn begins(day: u32) -> Millis {
+        Millis::from(day) * DAY
+    }
+
+    /// After one more event of so many bytes.
+    #[must_use]
+    pub fn with(self, bytes: usize) -> Self {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        Self { events: self.events.saturating_add(1), bytes: self.bytes.saturating_add(bytes), ..self }
+    }
+
+    /// All days before `day` were found to be used up.
+    #[must_use]
+    pub fn full_until(self, day: u32) -> Self {
+        Self { full_until: day.max(self.full_until), ..self }
+    }
+
+    /// The day to look at instead of this one, which is `day`, where it is used up.
+    pub fn next(&self, day: u32) -> Option<u32> {
+        let full = self.events >= limits::MEMBER_EVENTS || self.bytes >= limits::MEMBER_BYTES;
+        full.then(|| self.full_until.max(day.saturating_add(1))).filter(|next| *next > day)
+    }
+
+    /// Events and bytes.
+    #[cfg(test)]
+    pub(crate) fn taken(&self) -> (u64, u64) {
+        (self.events, self.bytes)
+    }
+}
+
 /// What is left of `level` after `passed` milliseconds at `ration` a day.
 fn drained(level: u64, passed: Millis, ration: u64) -> u64 {
     level.saturating_sub(passed.saturating_mul(ration))

@@ -47,6 +47,8 @@ impl Kind {
     pub const LINK: Self = Self(0o143);
     /// Names what was seen, nothing else.
     pub const ACK: Self = Self(0o150);
+    /// Names commits for ever: a maintainer's tags.
+    pub const TAG: Self = Self(0o244);
     // Reserved from day one, so that nothing else takes their numbers: Epoch 0o163, Attachment 0o170,
     // Redact 0o200, KeyHash 0o210, Migrate 0o223, Objection 0o230.
 
@@ -73,6 +75,7 @@ impl Kind {
                 | Self::LINK
                 | Self::INVITE
                 | Self::APPROVE
+                | Self::TAG
         );
         known || (self.is_newer() && self.area() == Area::Rights)
     }
@@ -110,6 +113,7 @@ impl Kind {
             Self::POLICY => "policy",
             Self::LINK => "link",
             Self::ACK => "ack",
+            Self::TAG => "tag",
             _ => return None,
         })
     }
@@ -131,6 +135,7 @@ impl Kind {
             Self::POLICY,
             Self::LINK,
             Self::ACK,
+            Self::TAG,
         ]
         .into_iter()
         .find(|kind| kind.name() == Some(name))
@@ -354,6 +359,16 @@ pub struct Land {
     pub extensions: Extensions,
 }
 
+/// Makes tags canonical.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tag {
+    /// By name, ascending: what the ref is at (a tag object, or the commit itself), and the commit that this stands for.
+    /// A tag's name follows the rules of a branch's.
+    pub tags: Vec<(BranchName, ObjectId, ObjectId)>,
+    /// Later additions.
+    pub extensions: Extensions,
+}
+
 /// The part of a landing that says what it does: equal content is one landing, whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LandingContent {
@@ -438,6 +453,8 @@ pub enum Payload {
     Link(Link),
     /// [`Kind::ACK`]
     Ack(Ack),
+    /// [`Kind::TAG`]
+    Tag(Tag),
     /// Any other kind.
     Unknown(Kind, Vec<u8>),
 }
@@ -464,6 +481,7 @@ impl Payload {
             Kind::POLICY => Self::Policy(codec::decode(bytes, LIMIT)?),
             Kind::LINK => Self::Link(codec::decode(bytes, LIMIT)?),
             Kind::ACK => Self::Ack(codec::decode(bytes, LIMIT)?),
+            Kind::TAG => Self::Tag(codec::decode(bytes, LIMIT)?),
             kind => Self::Unknown(kind, bytes.to_vec()),
         };
         if payload.within_bounds() { Ok(payload) } else { Err(DecodeError::Malformed) }
@@ -486,6 +504,7 @@ impl Payload {
             Self::Policy(payload) => (Kind::POLICY, codec::encode(payload)),
             Self::Link(payload) => (Kind::LINK, codec::encode(payload)),
             Self::Ack(payload) => (Kind::ACK, codec::encode(payload)),
+            Self::Tag(payload) => (Kind::TAG, codec::encode(payload)),
             Self::Unknown(kind, bytes) => (*kind, bytes.clone()),
         }
     }
@@ -506,6 +525,7 @@ impl Payload {
             Self::Policy(payload) => &payload.extensions,
             Self::Link(payload) => &payload.extensions,
             Self::Ack(payload) => &payload.extensions,
+            Self::Tag(payload) => &payload.extensions,
             Self::Unknown(..) => return None,
         })
     }
@@ -548,6 +568,9 @@ impl Payload {
             Self::Vote(vote) => fits(&vote.message, limits::TEXT_BYTES),
             Self::Policy(policy) => policy.approvals > 0 && policy.votes > 0 && policy.rules > 0,
             Self::Link(link) => fits(&link.name, limits::TITLE_BYTES),
+            Self::Tag(tag) => {
+                (1..=limits::TAGS).contains(&tag.tags.len()) && tag.tags.is_sorted_by(|(a, ..), (b, ..)| a < b)
+            }
             Self::Certify(_) | Self::Withdraw(_) | Self::Ack(_) | Self::Unknown(..) => true,
         };
         fields && self.extensions().is_none_or(|extensions| extensions.0.is_sorted_by(|a, b| a.0 < b.0))

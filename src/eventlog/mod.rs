@@ -18,10 +18,10 @@ pub use checkpoint::{Checkpoint, Reached};
 pub use event::{Body, Draft, Event, Malformed};
 pub(crate) use frontier::short;
 pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
-pub use intake::Intake;
+pub use intake::{Intake, Ration};
 pub use kind::{
     Ack, Approve, Area, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
-    Propose, Reject, Revoke, Role, SetPolicy, Target, Vote, Withdraw,
+    Propose, Reject, Revoke, Role, SetPolicy, Tag, Target, Vote, Withdraw,
 };
 
 /// A durable event with the strand it is held on.

@@ -52,13 +52,15 @@ pub enum Table {
     Landed,
     /// Feed's strand (u32), other strand (u32) → highest seq (u64) of the first that an event of the second names.
     Named,
-    /// One row each, by name.
+    /// One row each, by name: `state`, and `ration` with a member and a day (u32).
     Single,
+    /// A tag's name, 0, hlc (u64) and id of the event that tagged it → its place and past, the object, the commit.
+    Tags,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Events,
         Self::Strands,
         Self::Governance,
@@ -74,6 +76,7 @@ impl Table {
         Self::Landed,
         Self::Named,
         Self::Single,
+        Self::Tags,
     ];
 }
 
@@ -254,6 +257,19 @@ impl Rows {
     /// Rows below `to` (all where it is empty), descending, until `each` gives `false`.
     pub fn scan_back(&self, table: Table, to: &[u8], each: impl FnMut(&[u8], &[u8]) -> bool) {
         self.descend(table, &[], to, each);
+    }
+
+    /// Is there a row whose key begins with `prefix`?
+    pub fn has_prefix(&self, table: Table, prefix: &[u8]) -> bool {
+        let layered = self.over(table, prefix, &end_of(prefix)).iter().any(|(_, row)| row.is_some());
+        let mut found = layered;
+        if !layered {
+            self.scan_prefix(table, prefix, |_, _| {
+                found = true;
+                false
+            });
+        }
+        found
     }
 
     /// Rows whose key begins with `prefix`, descending, until `each` gives `false`.

@@ -209,6 +209,10 @@ pub fn object(bytes: &[u8]) {
         let links = (commit.tree(), commit.parents().collect::<Vec<_>>());
         assert_eq!(git::fuzzing::links(bytes), Some(links), "walks go where git would");
     }
+    if git::fuzzing::takes_tag(bytes) {
+        assert!(gix::objs::TagRef::from_bytes(bytes, gix::hash::Kind::Sha1).is_ok());
+    }
+    let _ = git::fuzzing::takes_modules(bytes);
 }
 
 /// A pack on its way into quarantine. Its checksum is made good where it is the only thing that is wrong, or nothing

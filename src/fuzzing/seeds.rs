@@ -47,6 +47,10 @@ fn messages() -> Vec<Seed> {
         ("events", Message::Events(vec![event.clone(), event]).encode()),
         ("held", Message::Held(vec![entry, entry]).encode()),
         ("objects", Message::Objects(vec![tip, other]).encode()),
+        ("clock", Message::Clock(1_800_000_000_000).encode()),
+        ("chain", Message::Chain(vec![entry, FrontierEntry { seq: 9, ..entry }]).encode()),
+        ("enough", Message::Enough.encode()),
+        ("over", Message::Over { heard: true }.encode()),
         ("later", vec![200, 1, 2]),
     ];
     let framed = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_le_bytes(), bytes].concat();
@@ -66,7 +70,9 @@ fn messages() -> Vec<Seed> {
         digest: [7; 32],
     };
     seeds.push(("hello", "hello".to_owned(), hello.encode()));
-    let request = FetchRequest { want: vec![tip], have: vec![other, tip] };
+    let hearing = Hello { features: Hello::features(true), ..hello };
+    seeds.push(("hello", "hearing".to_owned(), hearing.encode()));
+    let request = FetchRequest { want: vec![tip], have: vec![other, tip], skip: 0 };
     seeds.push(("fetch", "request".to_owned(), request.encode()));
     let media = Media { id: MediaId([3; 32]), size: 1_000 };
     let request = MediaRequest { commit: tip, wants: vec![(media, 0), (media, 999)] };
@@ -93,12 +99,21 @@ fn joining() -> Vec<Seed> {
     let (id, signature) = (identity.identity(), ticket.redeem(&BO, &identity.identity(), &[7; 32]));
     let (handle, name) = ("bo".to_owned(), "Bo".to_owned());
     let redeem = JoinMessage::Redeem { identity: id, handle, name, proof: signature, invite: ticket.invite, signature };
+    let redeem_link = JoinMessage::RedeemLink {
+        identity: id,
+        name: "laptop".to_owned(),
+        proof: signature,
+        ticket: ticket.invite,
+        signature,
+        link: signature,
+    };
     let nonce = JoinMessage::Nonce { nonce: [9; 16], member: "ana".to_owned(), project: "payroll".to_owned() };
     let messages = [
         ("ask", ask),
         ("nonce", nonce),
         ("reveal", JoinMessage::Reveal { nonce: [8; 16] }),
         ("redeem", redeem),
+        ("redeem-link", redeem_link),
         ("admitted", JoinMessage::Admitted { project: PROJECT, handle: "bo".to_owned() }),
         ("refused", JoinMessage::Refused { why: JoinRefusal::BadProof }),
     ];

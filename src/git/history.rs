@@ -188,6 +188,11 @@ impl Repository {
         summary(&mut Store::new(self.local()), commit)
     }
 
+    /// Commits that `tips` reach and none of `bases` does.
+    pub(super) fn only_in(&self, tips: &[ObjectId], bases: &[ObjectId]) -> Result<Vec<ObjectId>, HistoryError> {
+        Ok(self.ask(|history| history.sides(tips, bases))?.left)
+    }
+
     /// The commit that a text names, in any way that `git rev-parse` takes and that is known here.
     pub fn commit_named(&self, text: &str) -> Option<ObjectId> {
         let repo = self.local();

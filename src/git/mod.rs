@@ -29,10 +29,10 @@ pub use housekeeping::{Consolidated, HousekeepingError};
 pub use lfs::{LfsError, MediaOfTrees, MediaRefused, MediaStore};
 pub use merge::{Clash, Clashing, MergeError, Merged, RULES};
 pub use open::{OpenError, ReadFailed, global_config};
-pub use pack::{PackError, PackStats};
+pub use pack::{PackError, PackStats, Skip};
 #[cfg(any(test, fuzzing))]
 pub(crate) use quarantine::fuzzing;
-pub use quarantine::{Adopted, Blame, PackLimits, PackProgress, PackRefused, Quarantined};
+pub use quarantine::{Adopted, Blame, Interrupted, Kept, PackLimits, PackProgress, PackRefused, Quarantined};
 pub use refs::{Branches, Head, Reason, RefError, Tracked};
 pub use watch::{Watch, WatchError};
 pub use worktree::{LfsFilter, LocalMove, NotClean, Operation, WorktreeError};

@@ -26,6 +26,9 @@ pub enum OpenError {
     /// Its history was cut off by `git clone --depth`.
     #[error("the repository is shallow: `git fetch --unshallow` completes its history")]
     Shallow,
+    /// Its history is bent by `.git/info/grafts`, which others would not see.
+    #[error("the repository has grafts (.git/info/grafts): others would see another history")]
+    Grafts,
     /// It leaves objects on a server.
     #[error("the repository is a partial clone: objects are missing that others may need")]
     Partial,
@@ -225,6 +228,10 @@ fn check_whole(repo: &Repository) -> Result<(), OpenError> {
     if std::fs::metadata(common.join("shallow")).is_ok_and(|file| file.len() > 0) {
         return Err(OpenError::Shallow);
     }
+    let grafts = std::fs::read_to_string(common.join("info").join("grafts")).unwrap_or_default();
+    if grafts.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        return Err(OpenError::Grafts);
+    }
     let promisor = |entry: std::fs::DirEntry| entry.path().extension().is_some_and(|name| name == "promisor");
     let packs = std::fs::read_dir(common.join("objects").join("pack"));
     if packs.into_iter().flatten().flatten().any(promisor) {
@@ -306,6 +313,11 @@ mod tests {
             std::fs::write(fixture.dir().join(".git/objects/pack/pack-1.promisor"), "").unwrap();
         });
         assert!(matches!(promisor, OpenError::Partial));
+        let grafts = refused(|fixture| {
+            let id = fixture.rev("HEAD");
+            std::fs::write(fixture.dir().join(".git/info/grafts"), format!("# bent\n{id}\n")).unwrap();
+        });
+        assert!(matches!(grafts, OpenError::Grafts));
         let broken = refused(|fixture| std::fs::write(fixture.dir().join(".git/config"), "[core").unwrap());
         assert!(matches!(broken, OpenError::Unreadable { .. }));
     }

@@ -1,13 +1,15 @@
 //! Refs: what the user's branches are at, and the refs that lansync keeps beside them.
 //!
 //! `refs/remotes/lansync/<branch>` is what the log says a canonical branch is at, `refs/remotes/lansync/@<handle>/<branch>`
-//! a proposal; what else is kept stands below `refs/lansync/` (`keep`). Nothing else is written here; local branches are
+//! a proposal; what else is kept stands below `refs/lansync/` (`keep`). Canonical tags are made in `refs/tags/`, and never
+//! moved. Nothing else is written here; local branches are
 //! moved by `worktree`.
 
 mod keep;
 mod lock;
 mod read;
 mod reflog;
+mod tags;
 mod write;
 
 use std::collections::BTreeMap;

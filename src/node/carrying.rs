@@ -53,6 +53,10 @@ impl Core {
 
     /// Starts to compare the next one whose objects are here. `true` where it did.
     pub(super) fn start_carrying(&mut self) -> bool {
+        // It would be signed by the identity's key: it waits until that is at hand.
+        if !self.identity.is_open() {
+            return false;
+        }
         let mut next = None;
         for id in std::mem::take(&mut self.carrying.todo) {
             // What carries nothing now does not come to by itself: a further revision is looked at anew.

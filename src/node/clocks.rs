@@ -72,6 +72,14 @@ impl Core {
         self.clocks.told.judge(wall, now, member_of)
     }
 
+    /// Do other members' clocks say, as far as any do, that this one is right? `false` where nobody says anything.
+    pub(super) fn others_agree(&self, now: Millis, wall: Millis) -> bool {
+        let others = self.clocks.told.peers().filter_map(|peer| self.sessions.get(peer));
+        let mut members = others.filter_map(|one| self.state.member_of_identity(&one.hello.certificate.identity));
+        let heard = members.any(|member| Some(member) != self.my_member());
+        heard && wall >= limits::BUILD_MILLIS && matches!(self.judge_clock(now, wall), Verdict::Right)
+    }
+
     /// What is wrong with clocks now, for people.
     pub(super) fn clock_problems(&self) -> Vec<Refusal> {
         let (now, wall) = (self.clock.steady(), self.clock.wall());
@@ -127,6 +135,7 @@ impl Core {
             self.sync.handle(now, Input::AskAgain);
             self.drain(now);
         }
+        self.leave_what_is_ahead(now, wall);
         let trouble = self.clock_trouble(now, wall);
         // Nothing wakes a node when its clock is set right.
         self.clocks.again = trouble.is_some().then(|| now + millis(limits::CLOCK_LOOK));

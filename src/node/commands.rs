@@ -57,8 +57,28 @@ pub(super) fn done<T: serde::Serialize>(value: &T) -> Result<Vec<Reply>, Refusal
     Ok(vec![Reply::Done { value }])
 }
 
+/// Is the identity's key needed for it?
+fn uses_rights(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Approve { .. }
+            | Request::Accept { .. }
+            | Request::Invite { .. }
+            | Request::Link { .. }
+            | Request::Unlink { .. }
+            | Request::Revoke { .. }
+            | Request::SetRole { .. }
+            | Request::Vote { .. }
+            | Request::Leave
+            | Request::SetPolicy { .. }
+    )
+}
+
 impl Core {
     pub(super) fn command(&mut self, now: Millis, request: Request, reply: Answer) {
+        if let Err(locked) = if uses_rights(&request) { self.identity.key().map(drop) } else { Ok(()) } {
+            return drop(reply.send(Err(locked)));
+        }
         match request {
             Request::Approve { proposal, commit, message } => match self.approving(&proposal, commit.as_deref()) {
                 Ok((revision, commit)) => {

@@ -19,9 +19,9 @@ use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::hlc::Millis;
 use crate::id::{BranchName, EventId, MemberId, ObjectId, PeerId};
-use crate::keys::{Certificate, FeedKey, IdentityKey};
+use crate::keys::{Certificate, FeedKey};
 use crate::quic::{CloseCode, Endpoint};
-use crate::sync::{Fetches, Sync};
+use crate::sync::{Fetches, Mesh, Sync};
 
 /// How this machine's refs and branches last moved.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,7 @@ pub(super) struct Core {
     pub(super) repo: Repository,
     pub(super) store: Arc<Store>,
     pub(super) feed: FeedKey,
-    pub(super) identity: IdentityKey,
+    pub(super) identity: Arc<super::keyring::Keyring>,
     pub(super) me: PeerId,
     pub(super) certificate: Certificate,
     pub(super) discovery_key: [u8; 32],
@@ -64,6 +64,8 @@ pub(super) struct Core {
     pub(super) next_session: u64,
     pub(super) hearings: super::hearing::Hearings,
     pub(super) known: BTreeMap<PeerId, Known>,
+    /// With whom to have sessions.
+    pub(super) mesh: Mesh,
     /// Commits whose objects were published or verified here: these are served, and trusted to be whole.
     pub(super) held: Arc<BTreeSet<ObjectId>>,
     /// Local branches as they were when last looked at.
@@ -88,12 +90,17 @@ pub(super) struct Core {
     pub(super) not_shared: Vec<NotShared>,
     pub(super) landing: LandingState,
     pub(super) media: super::media::MediaState,
+    pub(super) tags: super::tags::Tags,
     pub(super) moves: Moves,
+    /// What came of a fetch that was cut, with the haves that it was asked for with.
+    pub(super) kept: Option<(Vec<ObjectId>, crate::git::Kept)>,
     pub(super) house: super::housekeeping::House,
     /// How many streams serve objects, by peer.
     pub(super) serving: BTreeMap<PeerId, usize>,
     pub(super) asks: Asks,
     pub(super) copies: super::copies::Copies,
+    /// Is this feed to be left behind at the next start, as it is far ahead?
+    pub(super) ahead: bool,
     /// Revisions to which an approval may carry over.
     pub(super) carrying: super::carrying::Carrying,
     /// Tickets for further machines of one's own.

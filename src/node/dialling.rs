@@ -1,5 +1,6 @@
 //! Who is known and where, and dialling them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use crate::eventlog::store::Note;
 use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
-use crate::sync::{Hello, VERSION};
+use crate::sync::{Hello, Mesh, VERSION};
 
 /// A peer that may be dialled.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +49,37 @@ impl Known {
     }
 }
 
+/// Peers without a session whose time to be dialled has come: those who were here before first, then who waits longest.
+fn due(now: Millis, known: &BTreeMap<PeerId, Known>, connected: &BTreeSet<PeerId>) -> Vec<PeerId> {
+    let is_due = |(peer, known): &(&PeerId, &Known)| {
+        let comes = known.next_dial.is_some_and(|at| at <= now);
+        comes && !known.dialling && !known.addrs.is_empty() && !connected.contains(*peer)
+    };
+    let mut due: Vec<(&PeerId, &Known)> = known.iter().filter(is_due).collect();
+    due.sort_by_key(|(_, known)| (known.last_seen.is_none(), known.next_dial));
+    due.into_iter().map(|(peer, _)| *peer).collect()
+}
+
+/// Whom of those `due` to dial: all in a small project, in a large one whom the mesh wants. Those on their way count as
+/// neighbours.
+fn to_dial(
+    mesh: &Mesh,
+    now: Millis,
+    known: &BTreeMap<PeerId, Known>,
+    connected: &BTreeSet<PeerId>,
+    due: Vec<PeerId>,
+) -> Vec<PeerId> {
+    let dialled = known.iter().filter(|(_, known)| known.dialling).map(|(peer, _)| *peer);
+    let connected: BTreeSet<PeerId> = dialled.chain(connected.iter().copied()).collect();
+    mesh.wanted(now, due.into_iter(), &connected)
+}
+
+/// When somebody is to be dialled next: when the first of those who wait may be, or another is wanted of those who may
+/// be now.
+fn next_dial(mesh: &Mesh, now: Millis, waiting: impl Iterator<Item = Millis>) -> Option<Millis> {
+    waiting.map(|at| if at > now { at } else { mesh.next_turn(now) }).min()
+}
+
 impl Core {
     /// A peer of this project is at these addresses.
     pub(super) fn seen(&mut self, peer: PeerId, addrs: Vec<SocketAddr>) {
@@ -75,28 +107,14 @@ impl Core {
         self.forget_peers();
     }
 
-    /// Dials those whose time has come.
+    /// Dials those whose time has come, as far as they are wanted.
     pub(super) fn drive_dials(&mut self, now: Millis) {
-        if self.sessions.len() >= limits::NEIGHBOURS {
-            return;
-        }
-        let under_way = self.known.values().filter(|known| known.dialling).count();
-        let mut due: Vec<PeerId> = self
-            .known
-            .iter()
-            .filter(|(peer, known)| {
-                !known.dialling
-                    && !self.sessions.contains_key(*peer)
-                    && !self.hearings.has(peer)
-                    && known.next_dial.is_some_and(|at| at <= now)
-                    && !known.addrs.is_empty()
-            })
-            .map(|(peer, _)| *peer)
-            .collect();
-        // Who was here before comes first, then who waits longest.
-        due.sort_by_key(|peer| self.known.get(peer).map(|known| (known.last_seen.is_none(), known.next_dial)));
-        due.truncate(limits::DIALS.saturating_sub(under_way));
-        for peer in due {
+        let connected = self.connected();
+        let (removed, due) = self.due_now(now, &connected);
+        for peer in removed.into_iter().chain(to_dial(&self.mesh, now, &self.known, &connected, due)) {
+            if self.known.values().filter(|known| known.dialling).count() >= limits::DIALS {
+                break;
+            }
             let Some(known) = self.known.get_mut(&peer) else { continue };
             known.dialling = true;
             known.next_dial = None;
@@ -105,17 +123,21 @@ impl Core {
         }
     }
 
-    pub(super) fn next_dial(&self) -> Option<Millis> {
-        let under_way = self.known.values().filter(|known| known.dialling).count();
-        if self.sessions.len() >= limits::NEIGHBOURS || under_way >= limits::DIALS {
+    /// Whose time to be dialled has come: those removed, who are to be heard and are nobody's neighbours, and the others.
+    fn due_now(&self, now: Millis, connected: &BTreeSet<PeerId>) -> (Vec<PeerId>, Vec<PeerId>) {
+        let due = due(now, &self.known, connected).into_iter().filter(|peer| !self.hearings.has(peer));
+        due.partition(|peer| self.dials_for_hearing(Some(*peer)))
+    }
+
+    pub(super) fn next_dial(&self, now: Millis) -> Option<Millis> {
+        if self.known.values().filter(|known| known.dialling).count() >= limits::DIALS {
             return None;
         }
-        let waiting = |(peer, known): (&PeerId, &Known)| {
+        let waits = |(peer, known): (&PeerId, &Known)| {
             let here = self.sessions.contains_key(peer) || self.hearings.has(peer);
-            let waits = !known.dialling && !known.addrs.is_empty() && !here;
-            known.next_dial.filter(|_| waits)
+            known.next_dial.filter(|_| !known.dialling && !known.addrs.is_empty() && !here)
         };
-        self.known.iter().filter_map(waiting).min()
+        next_dial(&self.mesh, now, self.known.iter().filter_map(waits))
     }
 
     /// Dials addresses and says hello. With `peer` only that peer will do, else any of this project.
@@ -207,5 +229,123 @@ impl Core {
                 tracing::warn!(%error, "peers could not be remembered");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The dialling of some nodes, each of which sees all others at once, without a network.
+    struct Lan {
+        meshes: Vec<Mesh>,
+        known: Vec<BTreeMap<PeerId, Known>>,
+        sessions: Vec<BTreeSet<PeerId>>,
+        now: Millis,
+        dials: usize,
+    }
+
+    fn peer(n: usize) -> PeerId {
+        PeerId([u8::try_from(n).unwrap(); 32])
+    }
+
+    impl Lan {
+        fn new(count: usize) -> Self {
+            let addrs = vec![SocketAddr::from(([10, 0, 0, 1], 7483))];
+            let seen = Known { addrs, next_dial: Some(0), ..Known::default() };
+            let known = |n: usize| (0..count).filter(|k| *k != n).map(|k| (peer(k), seen.clone())).collect();
+            Self {
+                meshes: (0..count).map(|n| Mesh::new(peer(n), n as u64 * 31 + 7)).collect(),
+                known: (0..count).map(known).collect(),
+                sessions: vec![BTreeSet::new(); count],
+                now: 1_000_000,
+                dials: 0,
+            }
+        }
+
+        /// What `drive_dials`, `greeted` and `let_go` do, each node once.
+        fn round(&mut self) {
+            for n in 0..self.meshes.len() {
+                let (known, sessions) = (&self.known[n], &self.sessions[n]);
+                let wanted = to_dial(&self.meshes[n], self.now, known, sessions, due(self.now, known, sessions));
+                for to in wanted {
+                    self.dials += 1;
+                    let other = usize::from(to.0[0]);
+                    if self.meshes[other].admits(&self.sessions[other], &peer(n)) {
+                        self.sessions[n].insert(to);
+                        self.sessions[other].insert(peer(n));
+                    } else if let Some(known) = self.known[n].get_mut(&to) {
+                        known.wait = (known.wait * 2).clamp(millis(limits::REDIAL_MIN), millis(limits::REDIAL_MAX));
+                        known.next_dial = Some(self.now + known.wait);
+                    }
+                }
+                for to in self.meshes[n].surplus(self.now, &self.sessions[n]) {
+                    self.sessions[n].remove(&to);
+                    self.sessions[usize::from(to.0[0])].remove(&peer(n));
+                }
+            }
+        }
+
+        /// When a node would wake by itself.
+        fn next(&self) -> Option<Millis> {
+            let of = |n: usize| {
+                let waits = self.known[n].iter().filter(|(peer, _)| !self.sessions[n].contains(*peer));
+                next_dial(&self.meshes[n], self.now, waits.filter_map(|(_, known)| known.next_dial))
+            };
+            (0..self.meshes.len()).filter_map(of).min()
+        }
+
+        fn reached(&self) -> usize {
+            let (mut seen, mut todo) = (BTreeSet::from([0]), vec![0]);
+            while let Some(n) = todo.pop() {
+                let others = self.sessions[n].iter().map(|peer| usize::from(peer.0[0]));
+                todo.extend(others.filter(|other| seen.insert(*other)));
+            }
+            seen.len()
+        }
+    }
+
+    #[test]
+    fn a_small_project_is_dialled_whole_and_a_large_one_as_the_mesh_wants() {
+        for count in [2, 6, 11, 24, 60, 200] {
+            let mut lan = Lan::new(count);
+            for _ in 0..12 {
+                lan.round();
+                let next = lan.next();
+                assert!(next.is_none_or(|next| next > lan.now), "nobody wakes without end: {next:?}");
+                lan.now = next.unwrap_or(lan.now + 1_000);
+            }
+            let degrees = || lan.sessions.iter().map(BTreeSet::len);
+            let (least, most) = (degrees().min().unwrap(), degrees().max().unwrap());
+            assert_eq!(lan.reached(), count, "{count} hang together");
+            if count <= limits::MESH_WHOLE + 1 {
+                assert_eq!((least, most, lan.next()), (count - 1, count - 1, None), "each with each, then quiet");
+            } else {
+                assert!(
+                    least + 2 >= limits::MESH_WANTED && most <= limits::MESH_MOST + 1,
+                    "{count}: {least} to {most}"
+                );
+                assert!(lan.dials < 20 * count, "{count}: {} dials", lan.dials);
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_being_dialled_counts_and_who_was_here_before_comes_first() {
+        let mut lan = Lan::new(60);
+        let known = &mut lan.known[0];
+        known.get_mut(&peer(40)).unwrap().last_seen = Some(5);
+        known.get_mut(&peer(41)).unwrap().next_dial = Some(lan.now + 1);
+        let none = BTreeSet::new();
+        let first = due(lan.now, known, &none);
+        assert!(first[0] == peer(40) && first.len() == 58, "one is not due yet");
+        let wanted = to_dial(&lan.meshes[0], lan.now, known, &none, first);
+        assert_eq!(wanted.len(), limits::MESH_WANTED);
+        for peer in &wanted {
+            let known = known.get_mut(peer).unwrap();
+            (known.dialling, known.next_dial) = (true, None);
+        }
+        let then = due(lan.now, known, &none);
+        assert_eq!(to_dial(&lan.meshes[0], lan.now, known, &none, then), [], "so many are on their way");
     }
 }

@@ -314,6 +314,10 @@ impl Core {
         let written =
             self.write(now, |writer| writer.add(Payload::Grant(grant), invite.into_iter().collect()).map(drop));
         if let Err(refusal) = written {
+            // With a ticket nobody here waits for an answer.
+            if reply.is_none() {
+                self.problem(&refusal);
+            }
             let _ = ask.verdict.send(JoinMessage::Refused { why: JoinRefusal::Closed });
             return refuse(reply, refusal);
         }

@@ -22,6 +22,7 @@ pub(super) struct Looked {
     unnameable: Vec<String>,
     /// Branches that are not at the tip of an own revision or of a canonical branch.
     tips: Vec<Tip>,
+    tags: super::tags::FoundTags,
 }
 
 /// A branch with commits of its own.
@@ -51,6 +52,7 @@ fn look(
     repo: &Repository,
     canonical: &[(BranchName, Vec<ObjectId>)],
     is_settled: impl Fn(&ObjectId) -> bool,
+    tags: super::tags::FoundTags,
 ) -> Result<Looked, String> {
     let found = repo.branches().map_err(|error| error.to_string())?;
     let mut contained_in: Vec<ObjectId> = canonical.iter().flat_map(|(_, tips)| tips.clone()).collect();
@@ -67,7 +69,7 @@ fn look(
         let (_, commits) = repo.commits_between(&contained_in, *tip, 0).map_err(|error| error.to_string())?;
         tips.push(Tip { branch: branch.clone(), tip: *tip, title: summary.title, commits: commits as u64 });
     }
-    Ok(Looked { branches: found.branches, unnameable: found.unnameable, tips })
+    Ok(Looked { branches: found.branches, unnameable: found.unnameable, tips, tags })
 }
 
 impl Core {
@@ -84,7 +86,13 @@ impl Core {
         let canonical: Vec<(BranchName, Vec<ObjectId>)> =
             self.state.canonical().iter().map(|(branch, _)| (branch.clone(), tips(branch))).collect();
         let revisions = self.state.clone();
-        let job = move || look(&repo, &canonical, |tip| revisions.is_revision(tip));
+        // Of history whose refs are here: its objects are.
+        let tracking: Vec<ObjectId> = self.moves.tracking.values().map(|(commit, _)| *commit).collect();
+        let known = self.known_tags(&tracking);
+        let job = move || {
+            let tags = super::tags::look(&repo, &known, tracking)?;
+            look(&repo, &canonical, |tip| revisions.is_revision(tip), tags)
+        };
         run::work(&self.wake, job, |looked| Wake::Looked(Box::new(looked)));
     }
 
@@ -103,6 +111,7 @@ impl Core {
                 return self.problem(&Refusal::new("refs", format!("branches cannot be read: {why}"), "git fsck"));
             }
         };
+        self.weigh_tags(now, looked.tags);
         let proposes = self.my_member().and_then(|member| self.state.role(&member));
         let mut stays = Vec::new();
         let mut offers = Vec::new();

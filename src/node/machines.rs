@@ -119,6 +119,10 @@ impl Core {
         }
         let link = Link { identity, proof, name: clip(&name), extensions: Extensions::default() };
         link.verify(&project, &member).map_err(|_| JoinRefusal::BadProof)?;
+        if let Err(locked) = self.identity.key() {
+            self.problem(&locked);
+            return Err(JoinRefusal::Closed);
+        }
         // Used up before anything is written, so that no failure makes it good twice.
         ticket.used = Some(identity);
         let written = self.write(now, |writer| writer.add(Payload::Link(link), Vec::new()).map(drop));

@@ -4,6 +4,7 @@
 //! Many nodes can live in one process: a service runs one for each repository, tests run several.
 
 mod absent;
+mod ahead;
 mod carrying;
 pub mod clock;
 mod clocks;
@@ -14,9 +15,10 @@ mod dialling;
 mod forget;
 mod governing;
 mod greet;
+mod hearing;
 mod housekeeping;
 mod keeping;
-mod hearing;
+pub mod keyring;
 mod landing;
 mod look;
 mod machines;
@@ -35,6 +37,7 @@ mod run;
 mod sessions;
 mod settings;
 mod snapshot;
+mod tags;
 mod telling;
 mod writing;
 
@@ -47,9 +50,10 @@ use crate::api::{Notice, Progress, Refusal, Reply, Request, Status};
 use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
-use crate::keys::{Context, FeedKey, IdentityKey};
+use crate::keys::{Certificate, Context, FeedKey};
 use crate::quic::{Connection, Endpoint};
 
+pub(crate) use ahead::leave_behind;
 pub(crate) use dialling::remembered_peer;
 pub(crate) use look::branch_rows;
 pub use offline::offline;
@@ -68,7 +72,9 @@ pub struct Parts {
     /// The clone's key.
     pub feed: FeedKey,
     /// The person's key.
-    pub identity: IdentityKey,
+    pub identity: std::sync::Arc<keyring::Keyring>,
+    /// By it, of the clone's key.
+    pub certificate: Certificate,
     /// Settings.
     pub settings: Settings,
     /// The process's endpoint.

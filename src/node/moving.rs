@@ -6,8 +6,9 @@ use super::clock;
 use super::core::Core;
 use super::keeping::{Proof, keep, refs};
 use super::sessions::millis;
+use super::tags::TagReport;
 use crate::api::Refusal;
-use crate::approval::ProposalState;
+use crate::approval::{CanonicalTag, ProposalState};
 use crate::git::{LocalMove, NotClean, Reason, Repository, Tracked};
 use crate::hlc::Millis;
 use crate::id::{BranchName, EventId, Handle, ObjectId};
@@ -21,6 +22,8 @@ pub(super) struct Plan {
     proposals: BTreeMap<(Handle, BranchName), ObjectId>,
     /// Open proposals, to see which the canonical branch contains.
     open: Vec<(EventId, BranchName, ObjectId)>,
+    /// Canonical tags that are not here yet.
+    tags: Vec<CanonicalTag>,
     /// What is needed beside these, and why.
     pub(super) reasons: BTreeMap<ObjectId, Reason>,
     /// What is whole for sure.
@@ -47,6 +50,7 @@ pub(super) struct Report {
     pub(super) kept: BTreeSet<ObjectId>,
     /// Of these, those to look at again.
     pub(super) unsure: BTreeSet<ObjectId>,
+    tags: TagReport,
 }
 
 impl Core {
@@ -72,13 +76,16 @@ impl Core {
         let canonical: Vec<_> = self.state.canonical().iter().filter_map(tip).collect();
         let shown = proposals.values().copied().chain(canonical.iter().map(|(_, commit)| *commit)).collect();
         let reasons = self.reasons(&shown);
-        Plan { canonical, proposals, open, reasons, whole: BTreeSet::new(), unsure: BTreeSet::new() }
+        let (whole, unsure) = (BTreeSet::new(), BTreeSet::new());
+        Plan { canonical, proposals, open, reasons, whole, unsure, tags: self.tags_to_make() }
     }
 
     pub(super) fn refs_moved(&mut self, now: Millis, mut report: Report) {
         if self.refs_hold(&mut report) {
             self.house_wants_keeping(now);
         }
+        // A tag may stand for what only now is canonical.
+        self.look_again |= report.tracking.iter().any(|(.., moved)| *moved);
         for (branch, commit, moved) in report.tracking {
             let at = if moved { self.clock.wall() } else { self.moves.tracking.get(&branch).map_or(0, |(_, at)| *at) };
             self.hold(&[commit]);
@@ -92,6 +99,7 @@ impl Core {
         // The refs of what has landed go in a second round.
         self.landing.refs_wanted |= contained;
         self.media.stale = true;
+        self.tags_made(report.tags);
         self.landing.local_behind = false;
         for (branch, to, outcome) in report.local {
             self.local_moved(branch, to, outcome);
@@ -199,6 +207,10 @@ impl Plan {
         }
         self.keep(repo, &mut proof, report);
         self.move_proposals(repo, &tracked, &mut proof, report);
+        if !self.tags.is_empty() {
+            let tips: Vec<ObjectId> = report.tracking.iter().map(|(_, commit, _)| *commit).collect();
+            report.tags = super::tags::make(repo, self.tags.clone(), &tips);
+        }
         self.let_go(repo, &proof, report)
     }
 

@@ -6,7 +6,7 @@ use crate::api::{Notice, Refusal};
 use crate::approval::{Change, ProposalState, Void};
 use crate::eventlog::{Payload, Target};
 use crate::hlc::Millis;
-use crate::id::{EventId, MemberId, ObjectId, PeerId};
+use crate::id::{BranchName, EventId, MemberId, ObjectId, PeerId};
 use crate::limits;
 
 impl Core {
@@ -87,6 +87,7 @@ impl Core {
                 // What waits for votes is told as such.
                 Change::PolicySet if self.state.is_counting(&event) => self.policy_set(),
                 Change::PolicySet => {}
+                Change::Tagged { by, tags } => self.tagged(&by, &tags),
                 Change::Seconded { on } => self.seconded(&on),
                 Change::Forked { feed } => self.forked(now, &feed),
                 Change::LogMoved => {}
@@ -103,6 +104,20 @@ impl Core {
             }
         }
         self.wants_stale = true;
+    }
+
+    fn tagged(&mut self, by: &PeerId, tags: &[(BranchName, ObjectId)]) {
+        let who = self.peer_name(by);
+        let (subject, commit) = match tags {
+            [(name, commit)] => (Some(name.to_string()), Some(*commit)),
+            _ => (None, None),
+        };
+        let text = match (&subject, commit) {
+            (Some(name), Some(commit)) => format!("{who} tagged {} as {name}", commit.short()),
+            _ => format!("{who} tagged {} commits", tags.len()),
+        };
+        self.notice("tag", Some(who), subject, commit, text);
+        self.landing.refs_wanted = true;
     }
 
     fn granted(&mut self, event: &EventId, member: &MemberId, by: &PeerId) {

@@ -1,5 +1,6 @@
 //! Git objects: what is wanted, fetching it, serving it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,9 +10,9 @@ use tokio::sync::{mpsc, watch};
 use super::core::Core;
 use super::run::{self, Wake};
 use crate::api::{Progress, Refusal};
-use crate::approval::ProposalState;
+use crate::approval::{Proposal, ProposalState};
 use crate::eventlog::store::Note;
-use crate::git::{Adopted, PackRefused, Quarantined, Repository};
+use crate::git::{Adopted, Interrupted, Kept, PackRefused, Repository, Skip};
 use crate::hlc::Millis;
 use crate::id::{ObjectId, PeerId};
 use crate::limits;
@@ -22,6 +23,8 @@ use crate::sync::{Fetch, FetchReply, FetchRequest, MediaRequest};
 pub(super) struct Fetched {
     fetch: Fetch,
     outcome: Result<Adopted, FetchFailure>,
+    /// What came before a cut, with the haves that it was asked for with.
+    kept: Option<(Vec<ObjectId>, Kept)>,
 }
 
 /// Why objects did not come.
@@ -38,6 +41,7 @@ pub(super) struct Serve {
     session: u64,
     request: Result<FetchRequest, String>,
     send: SendStream,
+    recv: RecvStream,
 }
 
 /// Takes the object streams that a neighbour opens, for as long as it is here.
@@ -57,7 +61,7 @@ pub(super) async fn accept_fetches(wake: mpsc::Sender<Wake>, peer: PeerId, sessi
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("its request did not come in time".to_owned()),
             };
-            let _ = wake.send(Wake::Serve(Box::new(Serve { peer, session, request, send }))).await;
+            let _ = wake.send(Wake::Serve(Box::new(Serve { peer, session, request, send, recv }))).await;
         });
     }
 }
@@ -145,54 +149,77 @@ impl Core {
                 continue;
             };
             tracing::debug!(from = %fetch.from.short(), tips = ?fetch.tips, "fetching objects");
-            let request = FetchRequest { want: fetch.tips.clone(), have: self.haves() };
+            let have = self.haves(&fetch.tips);
+            let kept = self.kept.take_if(|(haves, _)| *haves == have).map(|(_, kept)| kept);
+            let request = FetchRequest { want: fetch.tips.clone(), have, skip: 0 };
             let job = FetchJob {
                 connection: session.connection.clone(),
                 repo: self.repo.clone(),
                 request,
+                kept,
                 progress: self.progress.clone(),
             };
             let wake = self.wake.clone();
             tokio::spawn(async move {
-                let outcome = job.run().await;
-                let _ = wake.send(Wake::Fetched(Box::new(Fetched { fetch, outcome }))).await;
+                let (outcome, kept) = job.run().await;
+                let _ = wake.send(Wake::Fetched(Box::new(Fetched { fetch, outcome, kept }))).await;
             });
         }
     }
 
-    /// Commits from which others may leave off: what is canonical, and what is open.
-    fn haves(&self) -> Vec<ObjectId> {
+    /// Commits from which others may leave off, what is nearest to what is wanted first: what is canonical, what the
+    /// same branches had before, and what else is open. Each is named in every request, so they are few.
+    fn haves(&self, wants: &[ObjectId]) -> Vec<ObjectId> {
         let mut haves: Vec<ObjectId> = Vec::new();
         for (branch, first) in self.state.canonical() {
-            haves.extend(self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits()));
-            haves.extend(self.moves.tracking.get(branch).map(|(commit, _)| *commit));
-            haves.push(*first);
+            let heads = self.state.branch(branch).map_or_else(Vec::new, |heads| heads.commits());
+            let tracking = self.moves.tracking.get(branch).map(|(commit, _)| *commit);
+            let held = |commit: &ObjectId| self.held.contains(commit);
+            let before = haves.len();
+            haves.extend(heads.into_iter().filter(held));
+            haves.extend(tracking.filter(held));
+            if haves.len() == before {
+                haves.extend(Some(*first).filter(held));
+            }
         }
-        for proposal in self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open) {
+        let mut open: Vec<Proposal> = self.state.open_proposals().collect();
+        open.retain(|proposal| proposal.state == ProposalState::Open);
+        open.sort_by_key(|proposal| (!wants.contains(&proposal.last.tip), Reverse(proposal.last.hlc)));
+        for proposal in open {
             let revisions = self.state.revisions(&proposal.id);
-            let last = revisions.iter().rev().take(2).map(|revision| revision.tip);
             // Others leave out what these reach, so it must not be pruned.
-            haves.extend(last.filter(|tip| self.landing.keeping.kept.contains(tip)));
+            let kept = |tip: &ObjectId| self.held.contains(tip) && self.landing.keeping.kept.contains(tip);
+            haves.extend(revisions.iter().rev().map(|revision| revision.tip).filter(kept).take(2));
+            if haves.len() >= limits::FETCH_HAVES {
+                break;
+            }
         }
-        haves.retain(|commit| self.held.contains(commit));
         if haves.is_empty() {
             // It joined with a history of its own.
             haves.extend(self.held.iter().take(limits::FETCH_TIPS));
         }
-        haves.sort_unstable();
-        haves.dedup();
-        haves.truncate(limits::FETCH_TIPS);
+        let mut seen = BTreeSet::new();
+        haves.retain(|have| seen.insert(*have));
         haves
     }
 
     pub(super) fn fetched(&mut self, now: Millis, fetched: Fetched) {
-        let Fetched { fetch, outcome } = fetched;
+        let Fetched { fetch, outcome, kept } = fetched;
+        // Of several that were cut the one with most is worth most.
+        let bytes = |kept: &Option<(Vec<ObjectId>, Kept)>| kept.as_ref().map_or(0, |(_, kept)| kept.bytes());
+        if bytes(&kept) > bytes(&self.kept) {
+            self.kept = kept;
+        }
         match outcome {
             Ok(adopted) => {
                 // Git's own housekeeping leaves the pack alone until refs hold its objects.
                 self.landing.keeping.arrived(adopted, fetch.tips.clone());
                 self.hold(&fetch.tips);
                 self.landing.absent.objects_came();
+                if self.fetches.is_empty() {
+                    // What was cut is not wanted any more.
+                    self.kept = None;
+                }
                 self.landing.refs_wanted = true;
                 self.wants_stale = true;
             }
@@ -218,7 +245,7 @@ impl Core {
 
     /// Serves what this node published or verified, to members only.
     pub(super) fn serve(&mut self, serve: Serve) {
-        let Serve { peer, session, request, mut send } = serve;
+        let Serve { peer, session, request, mut send, recv } = serve;
         let Some(current) = self.sessions.get(&peer).filter(|current| current.id == session) else { return };
         let member = self.state.member_of_identity(&current.hello.certificate.identity);
         let request = match request {
@@ -246,7 +273,7 @@ impl Core {
         *self.serving.entry(peer).or_default() += 1;
         let (repo, wake) = (self.repo.clone(), self.wake.clone());
         tokio::spawn(async move {
-            if let Err(why) = serve_pack(repo, request, send).await {
+            if let Err(why) = serve_pack(repo, request, send, recv).await {
                 tracing::info!(peer = %peer.short(), why, "serving objects ended early");
             }
             let _ = wake.send(Wake::Served(peer)).await;
@@ -289,13 +316,19 @@ impl Core {
     }
 }
 
-async fn serve_pack(repo: Repository, request: FetchRequest, mut send: SendStream) -> Result<(), String> {
+async fn serve_pack(
+    repo: Repository,
+    request: FetchRequest,
+    mut send: SendStream,
+    mut recv: RecvStream,
+) -> Result<(), String> {
     send.write_frame(&FetchReply::Pack.encode()).await.map_err(|error| error.to_string())?;
+    let skip = read_skip(&mut recv, request.skip as usize).await?;
     let mut body = BodyWriter::new(send);
     let mut out = body.blocking();
     let pack = tokio::task::spawn_blocking(move || {
         let stop = AtomicBool::new(false);
-        let result = repo.write_pack(&request.want, &request.have, &mut out, &stop);
+        let result = repo.write_rest(&request.want, &request.have, &skip, &mut out, &stop);
         match result {
             Ok(_) => out.finish().map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -306,31 +339,44 @@ async fn serve_pack(repo: Repository, request: FetchRequest, mut send: SendStrea
     sent
 }
 
+/// Reads what the other side received before it was cut.
+async fn read_skip(recv: &mut RecvStream, bytes: usize) -> Result<Skip, String> {
+    let mut encoded = Vec::new();
+    while encoded.len() < bytes {
+        let frame = tokio::time::timeout(limits::BODY_STALLED, recv.read_frame(limits::FRAME_BYTES)).await;
+        let frame = frame.map_err(|_| "it does not say what it has".to_owned())?.map_err(|error| error.to_string())?;
+        match frame {
+            Some(frame) if !frame.is_empty() => encoded.extend_from_slice(&frame),
+            _ => return Err("it says less of what it has than it promised".to_owned()),
+        }
+    }
+    let skip = Skip::decode(&encoded).filter(|_| encoded.len() == bytes);
+    skip.ok_or_else(|| "what it says that it has cannot be read".to_owned())
+}
+
 /// One fetch.
 struct FetchJob {
     connection: Connection,
     repo: Repository,
     request: FetchRequest,
+    /// What came before a cut.
+    kept: Option<Kept>,
     progress: watch::Sender<Progress>,
 }
 
 impl FetchJob {
-    async fn run(self) -> Result<Adopted, FetchFailure> {
-        let elsewhere = |error: &dyn std::fmt::Display| FetchFailure::Elsewhere(error.to_string());
-        let (mut send, mut recv): (SendStream, RecvStream) =
-            self.connection.open_bi().await.map_err(|error| elsewhere(&error))?;
-        send.write_frame(&self.request.encode()).await.map_err(|error| elsewhere(&error))?;
-        let reply = tokio::time::timeout(limits::BODY_STALLED, recv.read_frame(limits::STRANGER_FRAME_BYTES)).await;
-        let reply = reply.map_err(|_| elsewhere(&"it does not answer"))?.map_err(|error| elsewhere(&error))?;
-        match FetchReply::decode(&reply.unwrap_or_default()).map_err(|error| elsewhere(&error))? {
-            FetchReply::Pack => {}
-            FetchReply::NotHere => return Err(FetchFailure::Elsewhere("it has not got them".to_owned())),
-            FetchReply::Busy => return Err(FetchFailure::Elsewhere("it serves too many at once".to_owned())),
-        }
-        let mut body = BodyReader::new(recv);
+    /// Fetches; gives back what the next try can go on with, and for which haves, where it was cut.
+    async fn run(mut self) -> (Result<Adopted, FetchFailure>, Option<(Vec<ObjectId>, Kept)>) {
+        let have = self.request.have.clone();
+        let input = match self.ask().await {
+            Ok(recv) => recv,
+            Err(why) => return (Err(why), self.kept.take().map(|kept| (have, kept))),
+        };
+        let mut body = BodyReader::new(input);
         let mut input = body.blocking();
-        let (repo, request, progress) = (self.repo, self.request, self.progress);
-        let receive = tokio::task::spawn_blocking(move || -> Result<Adopted, PackRefused> {
+        let Self { repo, request, progress, kept, .. } = self;
+        let is_rest = kept.is_some();
+        let receive = tokio::task::spawn_blocking(move || -> Result<Adopted, Interrupted> {
             let stop = AtomicBool::new(false);
             let report = |at: crate::git::PackProgress| {
                 progress.send_replace(Progress {
@@ -341,20 +387,46 @@ impl FetchJob {
                 });
             };
             let limits = crate::git::PackLimits::default();
-            let quarantined: Quarantined =
-                repo.receive_pack(&mut input, &request.want, &request.have, &limits, &report, &stop)?;
-            quarantined.adopt()
+            let (want, have) = (&request.want, &request.have);
+            let quarantined = repo.resume_pack(kept, &mut input, want, have, &limits, &report, &stop)?;
+            quarantined.adopt().map_err(|why| Interrupted { why, kept: None })
         });
         let read = body.run().await;
         match receive.await {
-            Ok(Ok(adopted)) => Ok(adopted),
-            // A stream that broke off is nobody's bad pack.
-            Ok(Err(why)) => match read {
-                Err(error) => Err(FetchFailure::Elsewhere(error.to_string())),
-                Ok(()) => Err(FetchFailure::Refused(why)),
-            },
-            Err(error) => Err(elsewhere(&error)),
+            Ok(Ok(adopted)) => (Ok(adopted), None),
+            Ok(Err(Interrupted { why, kept })) => {
+                let failure = match (read, why) {
+                    // A stream that broke off is nobody's bad pack.
+                    (Err(error), _) => FetchFailure::Elsewhere(error.to_string()),
+                    // Two ids began alike, or what came before was the other peer's fault: it begins again.
+                    (Ok(()), why) if is_rest && kept.is_none() && why.is_peers_fault() => FetchFailure::Elsewhere(why.to_string()),
+                    (Ok(()), why) => FetchFailure::Refused(why),
+                };
+                (Err(failure), kept.map(|kept| (have, kept)))
+            }
+            Err(error) => (Err(FetchFailure::Elsewhere(error.to_string())), None),
         }
+    }
+
+    /// Asks for the pack, and says what came before; gives the stream on which it comes.
+    async fn ask(&mut self) -> Result<RecvStream, FetchFailure> {
+        let elsewhere = |error: &dyn std::fmt::Display| FetchFailure::Elsewhere(error.to_string());
+        let skip = self.kept.as_ref().map_or_else(Vec::new, |kept| kept.skip().encode());
+        self.request.skip = u32::try_from(skip.len()).unwrap_or(0);
+        let (mut send, mut recv): (SendStream, RecvStream) =
+            self.connection.open_bi().await.map_err(|error| elsewhere(&error))?;
+        send.write_frame(&self.request.encode()).await.map_err(|error| elsewhere(&error))?;
+        let reply = tokio::time::timeout(limits::BODY_STALLED, recv.read_frame(limits::STRANGER_FRAME_BYTES)).await;
+        let reply = reply.map_err(|_| elsewhere(&"it does not answer"))?.map_err(|error| elsewhere(&error))?;
+        match FetchReply::decode(&reply.unwrap_or_default()).map_err(|error| elsewhere(&error))? {
+            FetchReply::Pack => {}
+            FetchReply::NotHere => return Err(FetchFailure::Elsewhere("it has not got them".to_owned())),
+            FetchReply::Busy => return Err(FetchFailure::Elsewhere("it serves too many at once".to_owned())),
+        }
+        for part in skip.chunks(limits::BATCH_BYTES) {
+            send.write_frame(part).await.map_err(|error| elsewhere(&error))?;
+        }
+        Ok(recv)
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::approval::State;
-use crate::eventlog::rows::Base;
+use crate::eventlog::Event;
+use crate::eventlog::rows::{Base, Layer};
 use crate::eventlog::store::{Note, Opened, Store, StoreError};
 
 /// How long to wait for others that have the log open: a dozen commands, each of some tens of milliseconds.
@@ -64,19 +65,38 @@ fn patiently(open: impl Fn() -> Result<Store, StoreError>) -> Result<Store, Stor
 /// Folds the events of a log of an earlier format into one of this.
 fn migrate(opened: Opened) -> Result<Store, StoreError> {
     let earlier = matches!(opened, Opened::NeedsFold(_));
-    let mut state: Option<State> = None;
-    let store = opened.migrated(|new, events| {
+    let mut folding = Folding::default();
+    let store = opened.migrated(|new, events| folding.layer(new, events.into_iter().map(Arc::new)))?;
+    if earlier {
+        recall(&store)?;
+    }
+    Ok(store)
+}
+
+/// Events that are folded and written together, about.
+const TOGETHER: usize = 500;
+
+/// Events of one log, folded again into another.
+#[derive(Default)]
+pub(super) struct Folding {
+    state: Option<State>,
+    batch: Vec<Arc<Event>>,
+}
+
+impl Folding {
+    /// What these events write. They come in time order, and what was given before is in `new`.
+    fn layer(&mut self, new: &Store, events: impl Iterator<Item = Arc<Event>>) -> Result<Arc<Layer>, StoreError> {
         let base: Arc<dyn Base> = new.base()?;
-        let state = match &mut state {
+        let state = match &mut self.state {
             Some(state) => {
                 state.appended(base);
                 state
             }
-            None => state.insert(open_on(new, base)?),
+            None => self.state.insert(open_on(new, base)?),
         };
         for event in events {
             match state.check(&event) {
-                Ok(Some(checked)) => drop(state.apply(&Arc::new(event), checked)),
+                Ok(Some(checked)) => drop(state.apply(&event, checked)),
                 Ok(None) => {}
                 Err(why) => return Err(StoreError::Corrupt(format!("an event does not fit: {why}"))),
             }
@@ -84,12 +104,21 @@ fn migrate(opened: Opened) -> Result<Store, StoreError> {
         // The new log is to be let go of before it takes the other's place.
         let layer = state.begin_append().unwrap_or_default();
         state.appended(Arc::new(crate::eventlog::rows::Memory::default()));
-        Ok::<_, StoreError>(layer)
-    })?;
-    if earlier {
-        recall(&store)?;
+        Ok(layer)
     }
-    Ok(store)
+
+    /// The next event.
+    pub(super) fn take(&mut self, to: &Store, event: Arc<Event>) -> Result<(), StoreError> {
+        self.batch.push(event);
+        if self.batch.len() < TOGETHER { Ok(()) } else { self.end(to) }
+    }
+
+    /// Writes what has gathered.
+    pub(super) fn end(&mut self, to: &Store) -> Result<(), StoreError> {
+        let batch = std::mem::take(&mut self.batch);
+        let layer = self.layer(to, batch.into_iter())?;
+        to.append(&layer).map(drop)
+    }
 }
 
 /// Tells the state what this clone found out of landings in an earlier format.

@@ -10,6 +10,7 @@ pub(crate) fn open_refusal(error: &OpenError) -> Refusal {
         OpenError::NotARepository { .. } => ("not-a-repository", "git init"),
         OpenError::Bare => ("bare", "git clone DIR WORKTREE"),
         OpenError::Shallow => ("shallow", "git fetch --unshallow"),
+        OpenError::Grafts => ("grafts", "git replace --convert-graft-file"),
         OpenError::Partial => ("partial", "git fetch --refetch"),
         OpenError::Sha256 => ("sha256", "git init --object-format=sha1"),
         OpenError::RefTable => ("reftable", "git refs migrate --ref-format=files"),

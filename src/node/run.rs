@@ -25,7 +25,7 @@ use crate::git::{Consolidated, HousekeepingError, Watch};
 use crate::id::{EventId, PeerId};
 use crate::limits;
 use crate::quic::Connection;
-use crate::sync::{Fetches, Message, Sync};
+use crate::sync::{Fetches, Mesh, Message, Sync};
 
 /// What was appended, with their strands, and what the log holds with it.
 pub(super) type Appended = (Vec<OnStrand>, Arc<dyn Base>);
@@ -96,18 +96,20 @@ pub(super) enum Wake {
 }
 
 pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
-    let Parts { repo, store, feed, identity, settings, endpoint, feeds, clock, introduced } = parts;
+    let Parts { repo, store, feed, identity, certificate, settings, endpoint, feeds, clock, introduced } = parts;
     let store = Arc::new(store);
     let loading = store.clone();
     let loaded = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
         let project = loading.project();
         let state = super::opening::open_state(&loading)?;
         let ids = |note| -> Result<BTreeMap<_, _>, StoreError> { loading.notes(note) };
-        Ok((project, state, ids(Note::Branches)?, ids(Note::Shown)?, ids(Note::Objects)?, ids(Note::Peers)?))
+        let (shown, objects, peers) = (ids(Note::Shown)?, ids(Note::Objects)?, ids(Note::Peers)?);
+        Ok((project, state, ids(Note::Branches)?, ids(Note::Tags)?, shown, objects, peers))
     })
     .await
     .map_err(|error| Refusal::plain("failed", format!("reading the log failed: {error}")))?;
-    let (project, state, branches, shown, objects, peers) = loaded.map_err(|error| super::refusals::store(&error))?;
+    let (project, state, branches, tags, shown, objects, peers) =
+        loaded.map_err(|error| super::refusals::store(&error))?;
 
     let (wake, inbox) = mpsc::channel(256);
     let moved = Arc::new(tokio::sync::Notify::new());
@@ -133,6 +135,8 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         }
     }
     let me = feed.peer();
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| Refusal::plain("failed", format!("no randomness: {error}")))?;
     let node = Node {
         wake: wake.clone(),
         repo: repo.clone(),
@@ -146,7 +150,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
     let mut core = Core {
         sync: Sync::new(state.frontier(), state.heads()),
         fetches: Fetches::default(),
-        certificate: identity.certify(&project, &me),
+        certificate,
         discovery_key: discovery_key(&project),
         state: Arc::new(state),
         repo,
@@ -172,6 +176,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         next_session: 0,
         hearings: super::hearing::Hearings::default(),
         known,
+        mesh: Mesh::new(me, u64::from_be_bytes(seed)),
         held: Arc::new(objects.keys().filter_map(|key| std::str::from_utf8(key).ok()?.parse().ok()).collect()),
         branches: super::look::recall_branches(&branches),
         shown: shown.iter().filter_map(|(key, value)| Some((event_id(key)?, event_id(value)?))).collect(),
@@ -187,11 +192,14 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         not_shared: Vec::new(),
         landing: super::landing::LandingState::default(),
         media: super::media::MediaState::default(),
+        tags: super::tags::recall(&tags),
         moves: Moves::default(),
+        kept: None,
         house: super::housekeeping::House::default(),
         serving: BTreeMap::new(),
         asks: super::greet::Asks::default(),
         copies: super::copies::Copies::default(),
+        ahead: false,
         carrying: super::carrying::Carrying::default(),
         link_tickets: super::machines::LinkTickets::default(),
         tellings: Vec::new(),
@@ -321,6 +329,7 @@ impl Core {
         self.drive_landing(now);
         self.drive_fetches(now);
         self.drive_media(now);
+        self.let_go(now);
         self.drive_dials(now);
         self.drive_housekeeping(now);
         self.tell_card();
@@ -343,7 +352,7 @@ impl Core {
             self.media.fetches.next_wake(),
             self.landing.next_wake(),
             self.house.next_wake(),
-            self.next_dial(),
+            self.next_dial(self.clock.steady()),
             self.hearings.next_wake(),
             self.asks.next_wake(),
             self.next_telling(),

@@ -36,6 +36,9 @@ pub(super) struct Session {
     ahead: BTreeSet<FrontierEntry>,
 }
 
+/// What is said to one that finds no room, or is let go for others. It dials others.
+const ENOUGH: &str = "it has enough neighbours";
+
 /// Turns in which two chains of a feed are compared in one session: a million events take four.
 const CHAIN_TURNS: u8 = 16;
 
@@ -47,11 +50,13 @@ pub(super) struct SessionEnd {
     orderly: bool,
     /// It says that we are no member.
     pub(super) turned_away: bool,
+    /// It has enough neighbours without us: it is there, so nobody need be told.
+    let_go: bool,
 }
 
 impl SessionEnd {
     fn new(why: String, orderly: bool) -> Self {
-        Self { why, orderly, turned_away: false }
+        Self { why, orderly, turned_away: false, let_go: false }
     }
 }
 
@@ -147,8 +152,8 @@ impl Core {
         if self.sessions.values().filter(of_one).count() >= limits::NEIGHBOURS_OF_ONE {
             return refused(CloseCode::Busy, "too many clones of one member");
         }
-        if self.sessions.len() >= limits::NEIGHBOURS {
-            return refused(CloseCode::Busy, "too many neighbours");
+        if !dialled && !self.mesh.admits(&self.connected(), &peer) {
+            return refused(CloseCode::Busy, ENOUGH);
         }
         connection.admit();
         let answer = (!dialled).then(|| self.hello(false).encode());
@@ -403,7 +408,11 @@ impl Core {
             if end.turned_away {
                 self.turned_away = Some(end.why);
             }
-            self.end_session(now, peer, end.orderly);
+            if end.let_go {
+                self.forget_session(now, peer);
+            } else {
+                self.end_session(now, peer, end.orderly);
+            }
         } else {
             self.hearing_ended(now, peer, session, end);
         }
@@ -411,8 +420,34 @@ impl Core {
 
     fn end_session(&mut self, now: Millis, peer: PeerId, orderly: bool) {
         let who = self.peer_name(&peer);
-        if self.sessions.remove(&peer).is_none() {
+        if self.forget_session(now, peer) {
+            let text = if orderly { format!("{who} left") } else { format!("{who} is out of reach") };
+            self.say_moved(now, who, false, text);
+        }
+    }
+
+    /// Everybody with a session.
+    pub(super) fn connected(&self) -> BTreeSet<PeerId> {
+        self.sessions.keys().copied().collect()
+    }
+
+    /// Lets those go of whom there are more than enough.
+    pub(super) fn let_go(&mut self, now: Millis) {
+        if self.sessions.len() <= limits::MESH_HIGH {
             return;
+        }
+        for peer in self.mesh.surplus(now, &self.connected()) {
+            if let Some(session) = self.sessions.get(&peer) {
+                session.connection.close(CloseCode::Busy, ENOUGH);
+            }
+            self.forget_session(now, peer);
+        }
+    }
+
+    /// A session is over; `false` where there was none.
+    fn forget_session(&mut self, now: Millis, peer: PeerId) -> bool {
+        if self.sessions.remove(&peer).is_none() {
+            return false;
         }
         self.fetches.peer_down(&peer);
         self.media.fetches.peer_down(&peer);
@@ -423,8 +458,7 @@ impl Core {
         known.last_seen = Some(wall);
         known.wait = 0;
         known.next_dial = Some(now + millis(limits::REDIAL_MIN));
-        let text = if orderly { format!("{who} left") } else { format!("{who} is out of reach") };
-        self.say_moved(now, who, false, text);
+        true
     }
 
     /// Carries out what the sessions want done.
@@ -518,7 +552,9 @@ pub(super) async fn read_session(
             Err(error) => {
                 if let Some(closed) = connection.close_reason() {
                     let turned_away = closed.by_peer && closed.code == Some(CloseCode::NotAMember);
-                    break SessionEnd { orderly: closed.code == Some(CloseCode::Bye), why: closed.why, turned_away };
+                    let let_go = closed.by_peer && closed.code == Some(CloseCode::Busy) && closed.why == ENOUGH;
+                    let orderly = closed.code == Some(CloseCode::Bye);
+                    break SessionEnd { orderly, why: closed.why, turned_away, let_go };
                 }
                 let code = match error {
                     FrameError::TooLarge { .. } => CloseCode::TooLarge,

@@ -295,10 +295,10 @@ pub(super) struct Writer<'a> {
 impl Writer<'_> {
     /// Adds one event.
     pub(super) fn add(&mut self, payload: Payload, refs: Vec<EventId>) -> Result<EventId, Refusal> {
-        let (feed, identity) = (&self.core.feed, &self.core.identity);
+        let key = payload.encode().0.uses_rights().then(|| self.core.identity.key()).transpose()?;
         let event = self
             .pen
-            .write(self.wall, payload, refs, feed, identity)
+            .write(self.wall, payload, refs, &self.core.feed, key.as_ref())
             .map_err(|error| Refusal::plain("too-long", format!("this cannot be written as an event: {error}")))?;
         let id = event.id();
         self.written.push(event);

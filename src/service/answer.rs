@@ -86,6 +86,8 @@ impl Service {
                 }
                 value(&done)
             }
+            Request::Unlock { passphrase, millis } => value(&self.unlock(passphrase, millis).await?),
+            Request::KeyChanged => value(&self.key_changed().await?),
             Request::Answer { .. } => Err(Refusal::plain(codes::BAD_REQUEST, "an answer without a question")),
             Request::Whoami => value(&self.whoami(dir).await),
             Request::Doctor => value(&self.doctor(dir).await),

@@ -17,7 +17,7 @@ use crate::eventlog::Link;
 use crate::eventlog::store::Note;
 use crate::git::{LfsFilter, Repository};
 use crate::id::{ObjectId, PeerId, ProjectId};
-use crate::keys::{FeedKey, Secret};
+use crate::keys::{Certificate, FeedKey, IdentityKey, Secret};
 use crate::limits;
 use crate::node::{Node, Settings, store_refusal};
 use crate::quic::Connection;
@@ -39,6 +39,8 @@ pub(super) struct Admitted {
     addrs: Vec<SocketAddr>,
     /// The key that asked, which becomes the clone's.
     feed: FeedKey,
+    /// That it is this identity's.
+    certificate: Certificate,
     confirmed: bool,
     by_handle: String,
 }
@@ -103,6 +105,7 @@ impl Service {
 
     /// Asks to be let in. Nothing of a repository is sent, and nothing is written, before both sides said yes.
     async fn ask_to_join(&self, target: &Target, settings: &Settings, session: &Session) -> Result<Admitted, Refusal> {
+        let identity = self.identity.key()?;
         let mut seed = [0; 32];
         let random = |error: getrandom::Error| Refusal::plain("random", error.to_string());
         getrandom::fill(&mut seed).map_err(random)?;
@@ -129,8 +132,8 @@ impl Service {
             Refusal::new("not-reached", message, "lansync doctor")
         })?;
         let admitted = match target {
-            Target::Open(_) => self.pair(&connection, feed, settings, session).await,
-            Target::Ticket(ticket) => self.redeem(&connection, feed, settings, ticket).await,
+            Target::Open(_) => self.pair(&connection, feed, &identity, settings, session).await,
+            Target::Ticket(ticket) => self.redeem(&connection, feed, &identity, settings, ticket).await,
         };
         connection.close(crate::quic::CloseCode::Bye, "asked");
         admitted
@@ -140,6 +143,7 @@ impl Service {
         &self,
         connection: &Connection,
         feed: FeedKey,
+        key: &IdentityKey,
         settings: &Settings,
         session: &Session,
     ) -> Result<Admitted, Refusal> {
@@ -151,8 +155,7 @@ impl Service {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|error| Refusal::plain("random", error.to_string()))?;
         let (handle, name) = (settings.handle.to_string(), settings.name.clone());
-        let (mut asker, ask) =
-            Asker::begin(feed.peer(), connection.peer(), &self.identity, exporter, nonce, handle, name);
+        let (mut asker, ask) = Asker::begin(feed.peer(), connection.peer(), key, exporter, nonce, handle, name);
         let (mut send, mut recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
         send.write_frame(&ask.encode()).await.map_err(|error| lost(&error))?;
         let mut shown: Option<(String, String, [String; 2])> = None;
@@ -182,7 +185,8 @@ impl Service {
                     let confirmed = self.registry.lock().await.knows(&project);
                     let by = connection.peer();
                     let addrs = vec![connection.remote_addr()];
-                    return Ok(Admitted { project, handle, by, addrs, feed, confirmed, by_handle });
+                    let certificate = key.certify(&project, &feed.peer());
+                    return Ok(Admitted { project, handle, by, addrs, feed, certificate, confirmed, by_handle });
                 }
                 Err(PairingError::Refused(why)) => return Err(join_refusal(why)),
                 Err(error) => {
@@ -196,6 +200,7 @@ impl Service {
         &self,
         connection: &Connection,
         feed: FeedKey,
+        key: &IdentityKey,
         settings: &Settings,
         ticket: &Ticket,
     ) -> Result<Admitted, Refusal> {
@@ -204,8 +209,8 @@ impl Service {
             Refusal::new("not-reached", message, "lansync clone TICKET")
         };
         let exporter = connection.exporter(b"lansync join", b"");
-        let identity = self.identity.identity();
-        let proof = self.identity.0.sign(&join_proof(&exporter, &identity, &feed.peer()));
+        let identity = key.identity();
+        let proof = key.0.sign(&join_proof(&exporter, &identity, &feed.peer()));
         let signature = ticket.redeem(&feed.peer(), &identity, &exporter);
         let message = match &ticket.link {
             None => JoinMessage::Redeem {
@@ -222,7 +227,7 @@ impl Service {
                 proof,
                 ticket: ticket.invite,
                 signature,
-                link: Link::prove(&ticket.project, member, &self.identity),
+                link: Link::prove(&ticket.project, member, key),
             },
         };
         let (mut send, mut recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
@@ -233,7 +238,9 @@ impl Service {
             JoinMessage::Admitted { project, handle } if project == ticket.project => {
                 let by = connection.peer();
                 let addrs = vec![connection.remote_addr()];
-                Ok(Admitted { project, handle, by, addrs, feed, confirmed: true, by_handle: String::new() })
+                let certificate = key.certify(&project, &feed.peer());
+                let by_handle = String::new();
+                Ok(Admitted { project, handle, by, addrs, feed, certificate, confirmed: true, by_handle })
             }
             JoinMessage::Refused { why } => Err(join_refusal(why)),
             _ => Err(wrong_ticket("the other machine does not keep to the protocol")),
@@ -375,17 +382,24 @@ impl Service {
         have: Vec<ObjectId>,
         settings: &Settings,
     ) -> Result<Node, Refusal> {
-        let Admitted { project, by, addrs, feed, .. } = admitted;
+        let Admitted { project, by, addrs, feed, certificate, .. } = admitted;
         let branches = repo.branches().map_err(|error| Refusal::plain("refs", error.to_string()))?.branches;
         let feeds = self.feeds();
         let remembered = crate::node::remembered_peer(&addrs);
-        let opened = Files::of(&repo).create(&project, Some(feed), &feeds, &branches, |store, _| {
-            let rows: Vec<_> = have.iter().map(|tip| (tip.to_string().into_bytes(), Some(Vec::new()))).collect();
-            store
-                .remember(Note::Objects, &rows)
-                .and_then(|()| store.remember(Note::Peers, &[(by.0.to_vec(), Some(codec::encode(&remembered)))]))
-                .map_err(|error| store_refusal(&error))
-        })?;
+        let opened = Files::of(&repo).create(
+            &project,
+            Some(feed),
+            |_| certificate,
+            &feeds,
+            &branches,
+            |store, _| {
+                let rows: Vec<_> = have.iter().map(|tip| (tip.to_string().into_bytes(), Some(Vec::new()))).collect();
+                store
+                    .remember(Note::Objects, &rows)
+                    .and_then(|()| store.remember(Note::Peers, &[(by.0.to_vec(), Some(codec::encode(&remembered)))]))
+                    .map_err(|error| store_refusal(&error))
+            },
+        )?;
         self.start_node(repo, opened, settings.clone(), vec![(by, addrs)]).await
     }
 

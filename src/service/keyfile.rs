@@ -5,11 +5,13 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::spki::der::pem::{self, LineEnding};
 use ed25519_dalek::pkcs8::{self, DecodePrivateKey as _, EncodePrivateKey as _};
 
 use super::modes;
+use super::sealed::{Cost, LABEL, Sealed};
 use crate::keys::Secret;
+use zeroize::Zeroizing;
 
 /// A key file has about 120 bytes; this leaves room for line ends and spaces, and stops at devices.
 const FILE_BYTES: u64 = 4 * 1024;
@@ -62,7 +64,7 @@ pub enum KeyFileError {
         path: PathBuf,
     },
     /// The key is encrypted.
-    #[error("the key in {} is encrypted, and a service that starts by itself cannot ask for the passphrase", path.display())]
+    #[error("the key in {} is encrypted by another program", path.display())]
     Encrypted {
         /// The file.
         path: PathBuf,
@@ -170,11 +172,95 @@ pub fn create(path: &Path, secret: &Secret) -> Result<(), KeyFileError> {
     written.map_err(|source| KeyFileError::Unwritable { path: path.to_owned(), source })
 }
 
+/// An identity key as it lies on disk.
+#[derive(Debug)]
+pub enum Kept {
+    /// For whoever reads the file.
+    Open(Secret),
+    /// Behind a passphrase.
+    Sealed(Sealed),
+}
+
+impl Kept {
+    /// The public half.
+    pub fn public(&self) -> [u8; 32] {
+        match self {
+            Self::Open(secret) => secret.public(),
+            Self::Sealed(sealed) => sealed.public(),
+        }
+    }
+
+    /// The key; `None` where the passphrase is not the one. One that needs none takes any.
+    pub fn open(&self, passphrase: &[u8]) -> Option<Secret> {
+        match self {
+            Self::Open(secret) => Some(secret.clone()),
+            Self::Sealed(sealed) => sealed.open(passphrase).ok(),
+        }
+    }
+}
+
+/// Reads the identity key in `path`, or makes one there without a passphrase.
+///
+/// # Errors
+/// [`KeyFileError`]; a file that is there is never replaced.
+pub fn load_identity(path: &Path) -> Result<Kept, KeyFileError> {
+    let bytes = match read(path) {
+        Err(KeyFileError::Missing { .. }) => return load_or_create(path).map(|loaded| Kept::Open(loaded.secret)),
+        read => read?,
+    };
+    if !bytes.starts_with(format!("-----BEGIN {LABEL}-----").as_bytes()) {
+        return decode(path, &bytes).map(Kept::Open);
+    }
+    let found = pem::decode_vec(&bytes).ok().filter(|(label, _)| *label == LABEL);
+    let sealed = found.and_then(|(_, bytes)| Sealed::decode(&bytes));
+    sealed.map(Kept::Sealed).ok_or_else(|| KeyFileError::NotAKey { path: path.to_owned() })
+}
+
+/// Writes the identity key again in place of what is in `path`, behind a passphrase or without one: durable when this
+/// returns, and at no time is there none.
+///
+/// # Errors
+/// [`KeyFileError`]; the file is then as it was.
+pub fn write_identity(path: &Path, secret: &Secret, passphrase: Option<&[u8]>) -> Result<(), KeyFileError> {
+    let unwritable = |source: io::Error| KeyFileError::Unwritable { path: path.to_owned(), source };
+    let contents = match passphrase {
+        None => Zeroizing::new(encode(secret.seed()).as_ref().to_vec()),
+        Some(passphrase) => {
+            let (mut salt, mut nonce) = ([0; 16], [0; 24]);
+            getrandom::fill(&mut salt).and_then(|()| getrandom::fill(&mut nonce)).map_err(KeyFileError::Random)?;
+            let sealed = Sealed::seal(secret, passphrase, Cost::USUAL, salt, nonce);
+            let sealed = sealed.map_err(|_| unwritable(io::Error::other("the key cannot be sealed")))?;
+            let text = pem::encode_string(LABEL, LineEnding::LF, &sealed.encode());
+            Zeroizing::new(text.map_err(|error| unwritable(io::Error::other(error)))?.into_bytes())
+        }
+    };
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let mut suffix = [0; 8];
+    getrandom::fill(&mut suffix).map_err(KeyFileError::Random)?;
+    let beside = dir.join(format!(".new-key-{}", crate::id::hex(&suffix)));
+    let replace = || {
+        let mut file = modes::create_new(&beside)?;
+        file.write_all(&contents)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&beside, path)?;
+        modes::sync_dir(dir)
+    };
+    replace().map_err(|source| {
+        let _ = fs::remove_file(&beside);
+        unwritable(source)
+    })
+}
+
 /// Reads the key in `path`.
 ///
 /// # Errors
 /// [`KeyFileError`].
 pub fn load(path: &Path) -> Result<Secret, KeyFileError> {
+    decode(path, &read(path)?)
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let unreadable = |source: io::Error| KeyFileError::Unreadable { path: path.to_owned(), source };
     // Looked at before it is opened: opening a pipe would wait.
     match fs::metadata(path) {
@@ -193,9 +279,9 @@ pub fn load(path: &Path) -> Result<Secret, KeyFileError> {
         Some(mode) if mode & 0o077 != 0 => return Err(KeyFileError::TooOpen { path: path.to_owned(), mode }),
         _ => {}
     }
-    let mut bytes = Vec::with_capacity(FILE_BYTES as usize);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES as usize + 1));
     file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    decode(path, &bytes)
+    Ok(bytes)
 }
 
 fn encode(seed: [u8; 32]) -> impl AsRef<[u8]> {
@@ -406,6 +492,30 @@ mod tests {
             let error = fault(&dir, &format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n"));
             assert!(matches!(&error, KeyFileError::OtherAlgorithm { found, .. } if found.contains(kind)), "{error}");
         }
+    }
+
+    #[test]
+    fn an_identity_goes_behind_a_passphrase_and_back() {
+        let dir = dir();
+        let path = dir.path().join("identity.key");
+        let Kept::Open(secret) = load_identity(&path).unwrap() else { panic!("a new one has no passphrase") };
+        let plain = fs::read(&path).unwrap();
+        write_identity(&path, &secret, Some(b"correct horse")).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("-----BEGIN LANSYNC SEALED IDENTITY KEY-----\n"), "{text}");
+        let kept = load_identity(&path).unwrap();
+        assert!(matches!(kept, Kept::Sealed(_)));
+        assert_eq!(kept.public(), secret.public());
+        assert!(kept.open(b"wrong").is_none());
+        let opened = kept.open(b"correct horse").unwrap();
+        assert_eq!(opened.seed(), secret.seed());
+        // Damaged, it is no key, and it is left as it is.
+        fs::write(&path, text.replace("-----END", "x-----END")).unwrap();
+        assert!(matches!(load_identity(&path), Err(KeyFileError::NotAKey { .. })));
+        fs::write(&path, &text).unwrap();
+        write_identity(&path, &opened, None).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), plain);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 
     #[test]

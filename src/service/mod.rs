@@ -8,7 +8,9 @@ pub mod keyfile;
 pub(crate) mod modes;
 mod network;
 mod open;
+pub(crate) mod passphrase;
 mod registry;
+mod sealed;
 mod sharing;
 mod unfinished;
 
@@ -21,7 +23,9 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::api::Refusal;
 use crate::discovery::Interfaces;
+use crate::id::IdentityId;
 use crate::keys::IdentityKey;
+use crate::node::keyring::Keyring;
 use control::{BindError, Server};
 use home::{Home, HomeError};
 use network::Network;
@@ -75,7 +79,7 @@ impl ServiceError {
 /// A running service.
 struct Service {
     home: Home,
-    identity: IdentityKey,
+    identity: Arc<Keyring>,
     network: Arc<Network>,
     registry: Mutex<Registry>,
     /// By git common directory.
@@ -95,7 +99,10 @@ struct Service {
 pub async fn run(home: Home, options: Options, stop: impl Future<Output = ()>) -> Result<(), ServiceError> {
     home.create()?;
     let mut server = Server::bind(&home).await?;
-    let identity = IdentityKey(keyfile::load_or_create(&home.identity_key())?.secret);
+    let identity = Arc::new(match keyfile::load_identity(&home.identity_key())? {
+        keyfile::Kept::Open(secret) => Keyring::open(IdentityKey(secret)),
+        sealed @ keyfile::Kept::Sealed(_) => Keyring::locked(IdentityId(sealed.public())),
+    });
     let setting = |key: &str| crate::git::global_config(key);
     let port = setting("lansync.port").and_then(|port| port.parse().ok()).unwrap_or(PORT);
     let interfaces = match setting("lansync.interfaces") {

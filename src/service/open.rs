@@ -11,9 +11,10 @@ use crate::eventlog::store::{Note, Store};
 use crate::eventlog::{Extensions, Genesis, Payload, Policy};
 use crate::git::{Head, Repository};
 use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
-use crate::keys::{FeedKey, IdentityKey};
+use crate::keys::{Certificate, FeedKey};
 use crate::limits;
-use crate::node::place::{Standing, settle, standing};
+use crate::node::keyring::Keyring;
+use crate::node::place::{Standing, leave, settle, standing};
 use crate::node::{Parts, Settings, branch_rows, clock, refs_refusal, store_refusal};
 use crate::quic::Endpoint;
 
@@ -26,6 +27,8 @@ pub(super) struct Files {
 pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) feed: FeedKey,
+    /// The identity's word that the feed is its own.
+    pub(super) certificate: Certificate,
     /// Things to tell.
     pub(super) warnings: Vec<String>,
 }
@@ -59,9 +62,13 @@ impl Files {
     }
 
     /// Opens what is there. A directory that was copied or restored becomes a peer of its own.
-    pub(super) fn open(&self, identity: &IdentityKey, feeds: &std::path::Path) -> Result<Opened, Refusal> {
+    pub(super) fn open(&self, identity: &Keyring, feeds: &std::path::Path) -> Result<Opened, Refusal> {
         let store = crate::node::open_log(&self.log()).map_err(|error| store_refusal(&error))?;
         let feed = FeedKey(keyfile::load_or_create(&self.key()).map_err(|error| key_refusal(&error))?.secret);
+        // First the key is given up: its numbers past those that stay were written already.
+        let give_up = || leave(feeds, &feed.peer());
+        let (store, ahead) =
+            crate::node::leave_behind(store, clock::now(), give_up).map_err(|error| store_refusal(&error))?;
         let heads = store.heads().map_err(|error| store_refusal(&error))?;
         let own: Vec<u64> = heads.values().filter(|(of, _)| *of == feed.peer()).map(|(_, head)| head.seq).collect();
         let last_seq = own.iter().copied().max();
@@ -70,24 +77,30 @@ impl Files {
         let mut warnings = Vec::new();
         // A second strand is the log's proof that a copy wrote with this key.
         let forked = own.len() > 1;
-        let feed = if forked || place == Standing::Copied {
+        let feed = if forked || ahead > 0 || place == Standing::Copied {
             // The old key stays where it was copied from; here it is set aside, never used again.
             let aside = self.dir.join(format!("peer.key.copied-{}", feed.peer().short()));
             std::fs::rename(self.key(), aside).map_err(|error| io_refusal("the copied key", &error))?;
             let fresh = keyfile::load_or_create(&self.key()).map_err(|error| key_refusal(&error))?;
-            let warning = if forked {
-                "this clone's key was used twice, by a copy of it, so it got a key of its own"
+            warnings.push(if ahead > 0 {
+                let dir = self.shown();
+                format!(
+                    "{ahead} events with times far ahead, written while the clock was wrong, stay behind in {dir}/log.redb.ahead-*; \
+                     this clone got a new key, and offers its branches again"
+                )
+            } else if forked {
+                "this clone's key was used twice, by a copy of it, so it got a key of its own".to_owned()
             } else {
-                "this repository is a copy or was restored, so it got a key of its own"
-            };
-            warnings.push(warning.to_owned());
+                "this repository is a copy or was restored, so it got a key of its own".to_owned()
+            });
             FeedKey(fresh.secret)
         } else {
             feed
         };
         self.remember_peer(&store, &feed)?;
+        let certificate = certificate(&store, identity, &feed)?;
         tracing::debug!(identity = ?identity.identity(), peer = ?feed.peer(), "clone opened");
-        Ok(Opened { store, feed, warnings })
+        Ok(Opened { store, feed, certificate, warnings })
     }
 
     fn remember_peer(&self, store: &Store, feed: &FeedKey) -> Result<(), Refusal> {
@@ -104,6 +117,7 @@ impl Files {
         &self,
         project: &ProjectId,
         feed: Option<FeedKey>,
+        certify: impl FnOnce(&PeerId) -> Certificate,
         feeds: &std::path::Path,
         branches: &BTreeMap<BranchName, ObjectId>,
         fill: impl FnOnce(&Store, &FeedKey) -> Result<(), Refusal>,
@@ -118,12 +132,14 @@ impl Files {
             }
             None => FeedKey(keyfile::load_or_create(&self.key()).map_err(|error| key_refusal(&error))?.secret),
         };
+        let certificate = certify(&feed.peer());
         // Made beside and named when it is whole: a crash leaves no half of a log.
         let beside = self.dir.join("log.redb.new");
         let _ = std::fs::remove_file(&beside);
         {
             let store = Store::create(&beside, project).map_err(|error| store_refusal(&error))?;
             self.remember_peer(&store, &feed)?;
+            note_certificate(&store, &certificate)?;
             store.remember(Note::Branches, &branch_rows(branches)).map_err(|error| store_refusal(&error))?;
             fill(&store, &feed)?;
         }
@@ -132,7 +148,7 @@ impl Files {
         settle(&self.dir, feeds, &feed.peer(), None)
             .map_err(|error| io_refusal("the place of this clone cannot be noted", &error))?;
         let store = crate::node::open_log(&self.log()).map_err(|error| store_refusal(&error))?;
-        Ok(Opened { store, feed, warnings: Vec::new() })
+        Ok(Opened { store, feed, certificate, warnings: Vec::new() })
     }
 
     fn unfinished(&self) -> PathBuf {
@@ -230,16 +246,39 @@ pub(super) fn roots(repo: &Repository, tip: ObjectId) -> Result<Vec<ObjectId>, R
     Ok(roots)
 }
 
+/// The identity's word that a clone's feed is its own: as it was noted, or given now, which takes the key.
+fn certificate(store: &Store, identity: &Keyring, feed: &FeedKey) -> Result<Certificate, Refusal> {
+    let (project, peer) = (store.project(), feed.peer());
+    let noted = store.notes(Note::Own).map_err(|error| store_refusal(&error))?;
+    let noted = noted.get(CERTIFICATE).and_then(|bytes| postcard::from_bytes::<Certificate>(bytes).ok());
+    let holds = |noted: &Certificate| noted.identity == identity.identity() && noted.verify(&project, &peer).is_ok();
+    if let Some(noted) = noted.filter(holds) {
+        return Ok(noted);
+    }
+    let made = identity.key()?.certify(&project, &peer);
+    note_certificate(store, &made)?;
+    Ok(made)
+}
+
+/// The name of the note.
+const CERTIFICATE: &[u8] = b"certificate";
+
+fn note_certificate(store: &Store, certificate: &Certificate) -> Result<(), Refusal> {
+    let row = (CERTIFICATE.to_vec(), Some(crate::codec::encode(certificate)));
+    store.remember(Note::Own, &[row]).map_err(|error| store_refusal(&error))
+}
+
 /// Founds a project: its genesis is durable when this returns.
 pub(super) fn found(
     repo: &Repository,
-    identity: &IdentityKey,
+    keyring: &Keyring,
     settings: &Settings,
     feeds: &std::path::Path,
 ) -> Result<Opened, Refusal> {
     let Some((branch, tip)) = default_branch(repo)? else {
         return Err(Refusal::new("unborn", "there is no commit yet", "git commit"));
     };
+    let identity = keyring.key()?;
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(|error| Refusal::plain("random", error.to_string()))?;
     let genesis = Genesis {
@@ -260,34 +299,55 @@ pub(super) fn found(
     }
     let project = genesis.project();
     let branches = repo.branches().map_err(|error| refs_refusal(&error))?.branches;
-    Files::of(repo).create(&project, None, feeds, &branches, |store, feed| {
-        let refused =
-            |why: &dyn std::fmt::Display| Refusal::plain("failed", format!("the project cannot be founded: {why}"));
-        let mut state = crate::approval::State::new(project);
-        let event = state
-            .pen(&feed.peer())
-            .write(now, Payload::Genesis(genesis), Vec::new(), feed, identity)
-            .map_err(|error| refused(&error))?;
-        let checked = state.check(&event).map_err(|why| refused(&why))?;
-        if let Some(checked) = checked {
-            state.apply(&Arc::new(event), checked);
-        }
-        let layer = state.begin_append().unwrap_or_default();
-        let held = (tip.to_string().into_bytes(), Some(Vec::new()));
-        store.append(&layer).and_then(|_| store.remember(Note::Objects, &[held])).map_err(|error| store_refusal(&error))
-    })
+    Files::of(repo).create(
+        &project,
+        None,
+        |peer| identity.certify(&project, peer),
+        feeds,
+        &branches,
+        |store, feed| {
+            let refused =
+                |why: &dyn std::fmt::Display| Refusal::plain("failed", format!("the project cannot be founded: {why}"));
+            let mut state = crate::approval::State::new(project);
+            let event = state
+                .pen(&feed.peer())
+                .write(now, Payload::Genesis(genesis), Vec::new(), feed, &identity)
+                .map_err(|error| refused(&error))?;
+            let checked = state.check(&event).map_err(|why| refused(&why))?;
+            if let Some(checked) = checked {
+                state.apply(&Arc::new(event), checked);
+            }
+            let layer = state.begin_append().unwrap_or_default();
+            let held = (tip.to_string().into_bytes(), Some(Vec::new()));
+            store
+                .append(&layer)
+                .and_then(|_| store.remember(Note::Objects, &[held]))
+                .map_err(|error| store_refusal(&error))
+        },
+    )
 }
 
 /// Puts a node together.
 pub(super) fn parts(
     repo: Repository,
     opened: Opened,
-    identity: IdentityKey,
+    identity: Arc<Keyring>,
     settings: Settings,
     endpoint: Endpoint,
     feeds: PathBuf,
     introduced: Vec<(PeerId, Vec<SocketAddr>)>,
 ) -> Parts {
-    let Opened { store, feed, .. } = opened;
-    Parts { repo, store, feed, identity, settings, endpoint, feeds, clock: clock::Clock::default(), introduced }
+    let Opened { store, feed, certificate, .. } = opened;
+    Parts {
+        repo,
+        store,
+        feed,
+        identity,
+        certificate,
+        settings,
+        endpoint,
+        feeds,
+        clock: clock::Clock::default(),
+        introduced,
+    }
 }

@@ -151,6 +151,8 @@ impl Service {
             let hint = format!("lansync clone PROJECT {}", dir.display());
             return Err(Refusal::new("clone-unfinished", message, hint));
         }
+        // It is asked for before anything begins.
+        self.identity.key()?;
         let settings = Settings::of(&repo);
         let Some((_, tip)) = open::default_branch(&repo)? else {
             return self.wait_for_first_commit(repo, &settings).await;

@@ -41,6 +41,11 @@ impl Clocks {
         self.0.insert(peer, lead(shows, steady));
     }
 
+    /// Who said anything.
+    pub fn peers(&self) -> impl Iterator<Item = &PeerId> {
+        self.0.keys()
+    }
+
     /// Its session ended.
     pub fn gone(&mut self, peer: &PeerId) {
         self.0.remove(peer);

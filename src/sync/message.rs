@@ -154,6 +154,8 @@ pub struct FetchRequest {
     pub want: Vec<ObjectId>,
     /// Commits held with all that they reach.
     pub have: Vec<ObjectId>,
+    /// How many bytes follow that name objects which came before a cut, in frames. They are sent once a pack is promised.
+    pub skip: u32,
 }
 
 /// What is said before the pack.
@@ -185,6 +187,10 @@ impl FetchRequest {
         let most = request.want.len().max(request.have.len());
         if most > limits::FETCH_TIPS {
             return Err(MessageError(DecodeError::TooLarge { len: most, limit: limits::FETCH_TIPS }));
+        }
+        if request.skip > limits::SKIP_BYTES {
+            let (len, limit) = (request.skip as usize, limits::SKIP_BYTES as usize);
+            return Err(MessageError(DecodeError::TooLarge { len, limit }));
         }
         Ok(request)
     }

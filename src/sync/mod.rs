@@ -5,8 +5,8 @@
 
 mod clock;
 mod fetch;
-mod media;
 mod hearing;
+mod media;
 mod mesh;
 mod message;
 mod pairing;
@@ -15,8 +15,8 @@ mod ticket;
 
 pub use clock::{Clocks, Verdict, ask_again_at};
 pub use fetch::{Fetch, Fetches};
-pub use media::{MEDIA, MediaFetch, MediaFetches, MediaReply, MediaRequest};
 pub use hearing::Hearing;
+pub use media::{MEDIA, MediaFetch, MediaFetches, MediaReply, MediaRequest};
 pub use mesh::Mesh;
 pub(crate) use message::join_proof;
 pub use message::{FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, MessageError, VERSION};

@@ -31,6 +31,7 @@ use lansync::hlc::Hlc;
 use lansync::id::{BranchName, EventId, Handle, Media, MemberId, ObjectId, PeerId, ProjectId};
 use lansync::keys::{FeedKey, IdentityKey, Secret};
 use lansync::limits;
+use lansync::node::keyring::Keyring;
 use lansync::node::{Node, Parts, Settings, clock, discovery_key};
 use lansync::quic::{Closed, Connection, Doors, Endpoint, RecvStream, SendStream};
 use lansync::sync::{FetchReply, FetchRequest, Hello, MediaReply, MediaRequest, Message, VERSION};
@@ -309,7 +310,8 @@ impl Clone {
             repo,
             store,
             feed: keys.feed.clone(),
-            identity: keys.identity.clone(),
+            certificate: keys.identity.certify(&project, &keys.peer()),
+            identity: Arc::new(Keyring::open(keys.identity.clone())),
             settings: keys.settings(joining),
             endpoint: endpoint.clone(),
             feeds: top.path().join("feeds"),
@@ -582,7 +584,7 @@ impl Session {
 
     /// Asks for objects; gives the reply and what follows it.
     pub async fn fetch(&self, want: &[ObjectId]) -> (FetchReply, RecvStream) {
-        let request = FetchRequest { want: want.to_vec(), have: vec![] };
+        let request = FetchRequest { want: want.to_vec(), have: vec![], skip: 0 };
         let (mut send, mut recv) = self.connection.open_bi().await.expect("it is open");
         send.write_frame(&request.encode()).await.expect("it is open");
         let reply = soon("a reply", recv.read_frame(64)).await.expect("it is open").expect("it is open");

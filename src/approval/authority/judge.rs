@@ -23,7 +23,9 @@ impl Need {
     pub(in crate::approval) fn of(kind: Kind) -> Self {
         match kind {
             Kind::PROPOSE => Self::Propose,
-            Kind::GRANT | Kind::VOTE | Kind::POLICY | Kind::APPROVE | Kind::REJECT | Kind::INVITE => Self::Maintain,
+            Kind::GRANT | Kind::VOTE | Kind::POLICY | Kind::APPROVE | Kind::REJECT | Kind::INVITE | Kind::TAG => {
+                Self::Maintain
+            }
             _ => Self::Any,
         }
     }

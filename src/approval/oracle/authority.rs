@@ -200,7 +200,8 @@ impl Oracle {
             | Payload::Policy(_)
             | Payload::Approve(_)
             | Payload::Reject(_)
-            | Payload::Invite(_) => Need::Maintainer,
+            | Payload::Invite(_)
+            | Payload::Tag(_) => Need::Maintainer,
             Payload::Propose(_) => Need::Proposer,
             Payload::Genesis(_)
             | Payload::Certify(_)

@@ -1,6 +1,6 @@
 //! Holds another fold against the oracle, event by event, in several orders.
 //!
-//! `LANSYNC_SEEDS` says how many logs there are (500; 10,000 by hand). Seeds that failed once are kept in
+//! `LANSYNC_SEEDS` says how many logs there are (500; `scripts/seeds` takes 10,000). Seeds that failed once are kept in
 //! `tests/data/seeds.txt` and come first for ever.
 
 use std::collections::BTreeMap;

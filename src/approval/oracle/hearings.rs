@@ -37,6 +37,7 @@ fn disagreements(log: &Log) -> (usize, Vec<String>) {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "it prints figures")]
 fn what_bears_on_a_clone_decides_about_it() {
     let (mut clones, mut forked, mut differ) = (0, 0, 0);
     for style in [Style::Rights, Style::Machines, Style::Duels, Style::Heists, Style::Forks] {

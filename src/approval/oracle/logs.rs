@@ -4,7 +4,7 @@ use super::rng::Rng;
 use super::set::Set;
 use super::world::{
     Hand, IDENTITIES, Log, World, ack, approve, branch, commit, grant, identity, invite, member, policy, propose,
-    reject, revoke, vote, withdraw,
+    reject, revoke, tag, vote, withdraw,
 };
 use crate::eventlog::{Event, Kind, Payload, Role, Target};
 use crate::id::{EventId, Lid};
@@ -225,7 +225,12 @@ impl Writers {
     fn act(&mut self, writer: usize, action: Action) {
         let hide = self.style != Style::Heists && self.rng.chance(30);
         match action {
-            Action::Ack => self.write(writer, hide, |all, _| Some(if all.rng.chance(80) { ack() } else { invite() })),
+            // One of three acks tags something instead, chosen so that logs made by earlier versions stay as they are.
+            Action::Ack => self.write(writer, hide, |all, _| {
+                let tags = all.world.log.events.len();
+                let ack = if tags.is_multiple_of(3) { tag(tags) } else { ack() };
+                Some(if all.rng.chance(80) { ack } else { invite() })
+            }),
             Action::Revoke => self.write(writer, hide, Self::revocation),
             Action::Vote => self.write(writer, hide, Self::vote),
             Action::Grant => self.grant(writer, hide),

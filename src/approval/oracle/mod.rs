@@ -29,9 +29,12 @@ use crate::id::{Lid, ProjectId};
 
 pub(crate) use real::differences;
 
-/// A log of each style of a seed: its name, the project, the events in an order in which they may arrive, and which landings'
-/// commits are what their fields give.
-pub(crate) fn arriving(seed: u64) -> Vec<(String, ProjectId, Vec<Event>, BTreeMap<Lid, bool>)> {
+/// A log: its name, the project, the events in an order in which they may arrive, and which landings' commits are what their
+/// fields give.
+pub(crate) type Arriving = (String, ProjectId, Vec<Event>, BTreeMap<Lid, bool>);
+
+/// A log of each style of a seed.
+pub(crate) fn arriving(seed: u64) -> Vec<Arriving> {
     let one = |style: logs::Style| {
         let log = style.log(seed);
         let events = logs::shuffled(&log.events, &mut rng::Rng::new(seed));

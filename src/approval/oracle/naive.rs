@@ -197,6 +197,7 @@ impl Oracle {
             | Payload::Policy(_)
             | Payload::Link(_)
             | Payload::Ack(_)
+            | Payload::Tag(_)
             | Payload::Unknown(..) => true,
         };
         if fits { Ok(()) } else { Err(Refused::Links) }

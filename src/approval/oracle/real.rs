@@ -63,7 +63,7 @@ fn verdict(state: &State, events: &[&Event]) -> Verdict {
     let maintainers = members.iter().filter(|(_, role)| role.maintains()).map(|(member, _)| *member).collect();
     let demands = state.demands();
     // By the oracle's word an event of governance counts if its author may, whatever votes it still needs.
-    let counts = |event: &&Event| state.is_live(&event.id());
+    let counts = |event: &&Event| state.is_allowed(&event.id());
     let heads: BTreeMap<_, BTreeSet<Lid>> = state
         .canonical()
         .iter()
@@ -86,6 +86,7 @@ fn verdict(state: &State, events: &[&Event]) -> Verdict {
         counts: events.iter().copied().filter(counts).map(Event::id).collect(),
         heads,
         standing,
+        tags: state.tags().into_iter().map(|tag| (tag.name, tag.object)).collect(),
         open: state.open_proposals().map(|proposal| proposal.id).collect(),
         log: events.iter().map(|event| event.id()).filter(|id| state.is_logged(id)).collect(),
     }

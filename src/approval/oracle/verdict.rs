@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::naive::{Mode, Oracle};
 use super::set::Set;
 use crate::eventlog::{Payload, Role, Target};
-use crate::id::{BranchName, EventId, IdentityId, Lid, MemberId};
+use crate::hlc::Hlc;
+use crate::id::{BranchName, EventId, IdentityId, Lid, MemberId, ObjectId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
@@ -25,6 +26,8 @@ pub(super) struct Verdict {
     pub(super) standing: BTreeSet<Lid>,
     /// The first events of open proposals.
     pub(super) open: BTreeSet<EventId>,
+    /// What canonical tags are at.
+    pub(super) tags: BTreeMap<BranchName, ObjectId>,
     /// What is sent, counted in frontiers and digests; the rest of what is held is evidence.
     pub(super) log: BTreeSet<EventId>,
 }
@@ -46,6 +49,7 @@ impl Verdict {
             part("heads", &self.heads, &other.heads),
             part("standing", &self.standing, &other.standing),
             part("open", &self.open, &other.open),
+            part("tags", &self.tags, &other.tags),
             part("log", &self.log, &other.log),
         ]
         .into_iter()
@@ -73,8 +77,25 @@ impl Oracle {
             heads: self.heads(&standing),
             open: self.open(&standing),
             standing,
+            tags: self.tags(),
             log: ids(self.log(view.acc)),
         }
+    }
+
+    /// Of all that counts and names a tag the earliest.
+    fn tags(&self) -> BTreeMap<BranchName, ObjectId> {
+        let mut first: BTreeMap<BranchName, (Hlc, EventId, ObjectId)> = BTreeMap::new();
+        for x in self.all().iter().filter(|x| self.counts_now(*x)) {
+            let Payload::Tag(tag) = self.payload(x) else { continue };
+            for (name, object, _) in &tag.tags {
+                let this = (self.nodes[x].event.body().hlc, self.id(x), *object);
+                let held = first.entry(name.clone()).or_insert(this);
+                if (this.0, this.1) < (held.0, held.1) {
+                    *held = this;
+                }
+            }
+        }
+        first.into_iter().map(|(name, (_, _, object))| (name, object)).collect()
     }
 
     /// An ordinary event counts now.

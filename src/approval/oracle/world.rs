@@ -7,7 +7,7 @@ use super::naive::{Oracle, Refused};
 use super::set::Set;
 use crate::eventlog::{
     Ack, Approve, Certify, Draft, Event, Extensions, Genesis, Grant, Invite, Land, Link, Payload, Policy, Propose,
-    Reject, Revoke, Role, SetPolicy, Target, Vote, Withdraw,
+    Reject, Revoke, Role, SetPolicy, Tag, Target, Vote, Withdraw,
 };
 use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Handle, IdentityId, Lid, MemberId, ObjectId, PeerId, ProjectId};
@@ -95,6 +95,13 @@ pub(super) fn policy(approvals: u8, own_counts: bool, votes: u8, rules: u16) -> 
 
 pub(super) fn ack() -> Payload {
     Payload::Ack(Ack { extensions: Extensions::default() })
+}
+
+/// One or two tags, of few names.
+pub(super) fn tag(n: usize) -> Payload {
+    let at = |name: usize| (branch(&format!("v{name}")), commit((n % 200) as u8), commit((n % 7) as u8));
+    let tags = if n.is_multiple_of(2) { vec![at(n / 3 % 3)] } else { vec![at(0), at(2)] };
+    Payload::Tag(Tag { tags, extensions: Extensions::default() })
 }
 
 pub(super) fn invite() -> Payload {

@@ -24,7 +24,8 @@ pub struct StoreBase {
 }
 
 struct Tables {
-    rows: Vec<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    /// `None`: a version that did not know the table began the log, and nothing is in it yet.
+    rows: Vec<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>>,
     events: Mutex<Reader>,
 }
 
@@ -36,7 +37,7 @@ impl std::fmt::Debug for StoreBase {
 
 impl StoreBase {
     pub(super) fn new(read: &ReadTransaction, project: ProjectId) -> Result<Self, StoreError> {
-        let rows = Table::ALL.iter().map(|table| read.open_table(tables::rows(*table))).collect::<Result<_, _>>()?;
+        let rows = Table::ALL.iter().map(|table| if_there(read, tables::rows(*table))).collect::<Result<_, _>>()?;
         let tables = Tables { rows, events: Mutex::new(Reader::new(read, project, KEPT)?) };
         Ok(Self { tables: Some(tables), trouble: OnceLock::new() })
     }
@@ -57,19 +58,35 @@ impl StoreBase {
 }
 
 impl Tables {
-    fn of(&self, table: Table) -> &ReadOnlyTable<&'static [u8], &'static [u8]> {
-        &self.rows[table as usize]
+    fn of(&self, table: Table) -> Option<&ReadOnlyTable<&'static [u8], &'static [u8]>> {
+        self.rows[table as usize].as_ref()
+    }
+}
+
+/// Opens a table of bytes; `None` where there is none of that name.
+pub(super) fn if_there(
+    read: &ReadTransaction,
+    table: tables::Bytes,
+) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, StoreError> {
+    match read.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
 impl Base for StoreBase {
     fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
-        self.read(|tables| Ok(tables.of(table).get(key)?.map(|value| value.value().to_vec())))
+        self.read(|tables| match tables.of(table) {
+            Some(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
+            None => Ok(None),
+        })
     }
 
     fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         self.read(|tables| {
-            for row in tables.of(table).range::<&[u8]>(from..)? {
+            let Some(table) = tables.of(table) else { return Ok(Some(())) };
+            for row in table.range::<&[u8]>(from..)? {
                 let (key, value) = row?;
                 if !called_back(|| each(key.value(), value.value())) {
                     break;
@@ -81,7 +98,7 @@ impl Base for StoreBase {
 
     fn scan_back(&self, table: Table, to: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         self.read(|tables| {
-            let table = tables.of(table);
+            let Some(table) = tables.of(table) else { return Ok(Some(())) };
             let range = if to.is_empty() { table.range::<&[u8]>(..)? } else { table.range::<&[u8]>(..to)? };
             for row in range.rev() {
                 let (key, value) = row?;

@@ -10,6 +10,7 @@ use super::*;
 use crate::eventlog::Event;
 use crate::eventlog::rows::{Base, EventRow, Rows, Table};
 use crate::hlc::Hlc;
+use crate::id::EventId;
 
 /// Bytes as programs see them, and as they are after the power failed.
 #[derive(Debug, Default)]
@@ -145,7 +146,9 @@ fn layers(appends: &[Vec<Event>]) -> Vec<Layer> {
         for (table, key, value) in folded.rows() {
             let value = value.unwrap();
             match table {
-                Table::Events => rows.put_event(EventId(key.try_into().unwrap()), postcard::from_bytes(value).unwrap()),
+                Table::Events => {
+                    rows.put_event(crate::id::EventId(key.try_into().unwrap()), postcard::from_bytes(value).unwrap())
+                }
                 _ => rows.put(table, key.to_vec(), value.to_vec()),
             }
         }

@@ -209,7 +209,7 @@ impl Drop for Store {
 
 /// All rows of a note, as they were at one moment.
 fn notes(read: &ReadTransaction, note: Note) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
-    let table = read.open_table(note.table())?;
+    let Some(table) = base::if_there(read, note.table())? else { return Ok(BTreeMap::new()) };
     let rows = table.iter()?.map(|row| row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())));
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -42,6 +42,7 @@ pub(super) fn name(table: Table) -> &'static str {
         Table::Landed => "landed-2",
         Table::Named => "named-2",
         Table::Single => "single-2",
+        Table::Tags => "canonical-tags-2",
     }
 }
 
@@ -60,10 +61,14 @@ pub enum Note {
     Peers,
     /// Anything else of one row.
     Own,
+    /// Local tag (name) to the object at which it was looked at and dealt with (hex); one row without a name: it was looked.
+    Tags,
 }
 
 impl Note {
-    pub(super) const ALL: [Self; 6] = [Self::Branches, Self::Shown, Self::Objects, Self::Sound, Self::Peers, Self::Own];
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Branches, Self::Shown, Self::Objects, Self::Sound, Self::Peers, Self::Own, Self::Tags];
 
     pub(super) fn table(self) -> Bytes {
         TableDefinition::new(match self {
@@ -73,6 +78,7 @@ impl Note {
             Self::Sound => "sound-1",
             Self::Peers => "peers-1",
             Self::Own => "own-1",
+            Self::Tags => "tags-1",
         })
     }
 }

@@ -118,7 +118,7 @@ impl Repository {
         };
         let adopted = self.store_made(write, stop)?;
         // Objects that nothing reaches are as old as they were, for whom it matters when they are pruned.
-        if let (Some(pack), Some(time)) = (&adopted.pack, time) {
+        if let (Some(pack), Some(time)) = (adopted.packs.first(), time) {
             // It is read-only, and its owner may set its time all the same.
             let _ = File::open(pack).and_then(|file| file.set_modified(time));
         }

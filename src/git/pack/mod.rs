@@ -7,6 +7,9 @@
 mod copied;
 mod delta;
 mod few;
+mod skip;
+
+pub use skip::Skip;
 
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
@@ -86,6 +89,21 @@ impl Repository {
         out: &mut dyn Write,
         stop: &AtomicBool,
     ) -> Result<PackStats, PackError> {
+        self.write_rest(want, have, &Skip::default(), out, stop)
+    }
+
+    /// The same without some objects, which the other side received before it was cut. No delta is against them.
+    ///
+    /// # Errors
+    /// [`PackError`]; what was written by then is no pack.
+    pub fn write_rest(
+        &self,
+        want: &[ObjectId],
+        have: &[ObjectId],
+        skip: &Skip,
+        out: &mut dyn Write,
+        stop: &AtomicBool,
+    ) -> Result<PackStats, PackError> {
         let wants = want.iter().map(|id| to_gix(id).ok_or(PackError::Missing(*id))).collect::<Result<Vec<_>, _>>()?;
         let haves: Vec<gix::ObjectId> = have.iter().filter_map(to_gix).collect();
         let objects = Objects::of(self);
@@ -100,6 +118,10 @@ impl Repository {
             ids.retain(|id| !old.contains(id));
         }
         drop(span);
+        if !skip.is_empty() {
+            ids.retain(|id| !skip.holds(id));
+            bases.values_mut().for_each(|bases| bases.retain(|base| !skip.holds(base)));
+        }
         // Git knows the empty tree without having it, and so does whoever receives this.
         ids.retain(|id| !id.is_empty_tree() || objects.has(id));
         let count = u32::try_from(ids.len()).map_err(|_| PackError::TooMany(ids.len()))?;

@@ -86,52 +86,67 @@ fn quarantine_dir(repo: &Repository) -> PathBuf {
     repo.lansync_dir().join("quarantine")
 }
 
-/// A pack that was received and found whole and harmless. git does not see it; dropped, it is gone.
+/// Packs that were received and found whole and harmless: one, or several where one was cut. git does not see them;
+/// dropped, they are gone.
 pub struct Quarantined {
     repo: Repository,
     room: Room,
-    files: Option<Files>,
+    files: Vec<Files>,
 }
 
 impl Quarantined {
-    pub(super) fn new(repo: &Repository, room: Room, files: Option<Files>) -> Self {
+    pub(super) fn new(repo: &Repository, room: Room, files: Vec<Files>) -> Self {
         Self { repo: repo.clone(), room, files }
     }
 
-    /// How many objects it holds.
+    /// How many objects came.
     pub fn objects(&self) -> u64 {
-        self.files.as_ref().map_or(0, |files| files.objects)
+        self.files.iter().map(|files| files.objects).sum()
     }
 
-    /// Moves the pack into the object store, durably, and keeps git's housekeeping from it until
+    /// Moves the packs into the object store, durably, and keeps git's housekeeping from them until
     /// [`Adopted::release`].
     ///
     /// # Errors
     /// [`PackRefused::Full`] or [`PackRefused::Io`]; the object store is as before then.
     pub fn adopt(self) -> Result<Adopted, PackRefused> {
-        let Self { repo, room, files } = self;
-        let Some(files) = files else { return Ok(Adopted { objects: 0, bytes: 0, pack: None, keep: None }) };
+        let Self { repo, room, files: all } = self;
+        let mut adopted = Adopted { objects: 0, bytes: 0, packs: Vec::new(), keeps: Vec::new() };
+        if all.is_empty() {
+            return Ok(adopted);
+        }
         let failed = PackRefused::io("the pack cannot be moved into the object store");
         let store = repo.common_dir().join("objects").join("pack");
         fs::create_dir_all(&store).map_err(&failed)?;
-        let pack = free_name(&store, files.name);
-        let index = pack.with_extension("idx");
-        let (objects, bytes) = (files.objects, files.bytes);
-        for file in [&files.pack, &files.index] {
+        for file in all.iter().flat_map(|files| [&files.pack, &files.index]) {
             settle(file).map_err(&failed)?;
         }
-        let keep = Keep::new(&pack).map_err(&failed)?;
-        // With the index git sees the pack, so it comes last.
-        let moved = move_file(&files.pack, &pack).and_then(|()| move_file(&files.index, &index));
+        let mut moved = Ok(());
+        for files in &all {
+            let pack = free_name(&store, files.name);
+            adopted.objects += files.objects;
+            adopted.bytes += files.bytes;
+            moved = Keep::new(&pack).and_then(|keep| {
+                adopted.keeps.push(keep);
+                adopted.packs.push(pack.clone());
+                // With the index git sees the pack, so it comes last.
+                move_file(&files.pack, &pack)?;
+                move_file(&files.index, &pack.with_extension("idx"))
+            });
+            if moved.is_err() {
+                break;
+            }
+        }
         if let Err(error) = moved.and_then(|()| sync_dir(&store)) {
-            for file in [&index, &pack] {
-                let _ = fs::remove_file(file);
+            for pack in &adopted.packs {
+                let _ = fs::remove_file(pack.with_extension("idx"));
+                let _ = fs::remove_file(pack);
             }
             return Err(failed(error));
         }
         drop(room);
-        repo.note_pack(&pack);
-        Ok(Adopted { objects, bytes, pack: Some(pack), keep: Some(keep) })
+        adopted.packs.iter().for_each(|pack| repo.note_pack(pack));
+        Ok(adopted)
     }
 }
 
@@ -150,22 +165,22 @@ fn free_name(store: &Path, checksum: gix::ObjectId) -> PathBuf {
     }
 }
 
-/// A pack in the object store, kept from git's housekeeping for as long as this lives: nothing may refer to it yet.
-#[must_use = "the pack may be pruned once this is dropped: move the refs first"]
+/// Packs in the object store, kept from git's housekeeping for as long as this lives: nothing may refer to them yet.
+#[must_use = "the packs may be pruned once this is dropped: move the refs first"]
 pub struct Adopted {
     /// How many objects came.
     pub objects: u64,
     /// How many bytes came.
     pub bytes: u64,
-    /// The pack; `None` where nothing was needed.
-    pub pack: Option<PathBuf>,
-    keep: Option<Keep>,
+    /// The packs; none where nothing was needed.
+    pub packs: Vec<PathBuf>,
+    keeps: Vec<Keep>,
 }
 
 impl Adopted {
-    /// The refs are moved: git may do as it likes with the pack.
+    /// The refs are moved: git may do as it likes with the packs.
     pub fn release(mut self) {
-        drop(self.keep.take());
+        self.keeps.clear();
     }
 }
 

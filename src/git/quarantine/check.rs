@@ -1,38 +1,55 @@
 //! Is everything here that was asked for, and is what is new harmless?
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use gix::hashtable::HashSet;
 use gix::objs::Kind;
 
 use super::adopt::Room;
+use super::headers::{check_commit, check_tag};
 use super::incoming::Incoming;
-use super::names::{check_commit, check_tree};
+use super::names::{self, Special, check_tree};
+use super::settings;
 use super::{BadTree, PackRefused};
-use crate::git::objects::{Objects, Unread};
+use crate::git::objects::{Objects, Unread, entries};
 use crate::git::walk::{self, Ended, Found, Span, Visit};
 use crate::git::{Repository, from_gix};
+
+/// The mode of a symbolic link.
+const LINK: u32 = 0o120_000;
 
 /// Trees kept decoded while commits are compared with their parents, in bytes.
 const TREE_CACHE: usize = 32 << 20;
 
-/// Checks a pack that arrived, or that nothing was needed.
-pub(super) fn pack(
+/// A pack with its index.
+type Indexed<'a> = (gix_pack::index::File, &'a Incoming);
+
+/// Checks packs that arrived, or that nothing was needed.
+pub(super) fn packs(
     repo: &Repository,
     room: &Room,
-    pack: Option<&Incoming>,
+    packs: &[Incoming],
     wants: &[gix::ObjectId],
     haves: &[gix::ObjectId],
     stop: &AtomicBool,
 ) -> Result<(), PackRefused> {
-    let Some(pack) = pack else {
-        return run(&Objects::of(repo), &Objects::of(repo), None, wants, haves, stop);
-    };
-    let index = gix_pack::index::File::at(&pack.files.index, gix::hash::Kind::Sha1);
-    let index = index.map_err(|error| PackRefused::BadPack(crate::git::objects::chain(&error)))?;
+    if packs.is_empty() {
+        return run(&Objects::of(repo), &Objects::of(repo), &[], wants, haves, stop);
+    }
+    let mut indexed: Vec<Indexed<'_>> = Vec::new();
+    for pack in packs {
+        indexed.push((index_of(pack)?, pack));
+    }
     let objects = room.objects()?.with_cache(TREE_CACHE);
     let store = room.objects()?;
-    run(&objects, &store, Some((&index, pack)), wants, haves, stop)
+    run(&objects, &store, &indexed, wants, haves, stop)
+}
+
+/// Opens the index of a pack in quarantine.
+pub(super) fn index_of(pack: &Incoming) -> Result<gix_pack::index::File, PackRefused> {
+    let index = gix_pack::index::File::at(&pack.files.index, gix::hash::Kind::Sha1);
+    index.map_err(|error| PackRefused::BadPack(crate::git::objects::chain(&error)))
 }
 
 /// Is everything here that `tips` reach and `haves` do not?
@@ -59,15 +76,17 @@ pub(super) fn connected(
 fn run(
     objects: &Objects,
     store: &Objects,
-    pack: Option<(&gix_pack::index::File, &Incoming)>,
+    packs: &[Indexed<'_>],
     wants: &[gix::ObjectId],
     haves: &[gix::ObjectId],
     stop: &AtomicBool,
 ) -> Result<(), PackRefused> {
     let span = Span::new(objects, wants, haves, stop)?;
-    let unproven = pack.map(|(_, pack)| pack.bases.clone()).unwrap_or_default();
-    let mut check = Check { store, pack, span: &span, based_on: None, unproven, stop };
+    let unproven = packs.iter().flat_map(|(_, pack)| pack.bases.iter().copied()).collect();
+    let mut check =
+        Check { store, packs, span: &span, based_on: None, unproven, special: BTreeMap::new(), buf: Vec::new(), stop };
     walk::objects(objects, &span, &mut check, stop)?;
+    check.special_files()?;
     held(objects, check.unproven, haves, stop)
 }
 
@@ -112,24 +131,48 @@ impl Visit for Search {
     }
 }
 
-/// Holds new objects against the pack. What happens to be in the object store is not enough: a member who offers
+/// Holds new objects against the packs. What happens to be in the object store is not enough: a member who offers
 /// the id of a commit that is kept private here would have it served as if it had come from there.
 struct Check<'a> {
     store: &'a Objects,
-    pack: Option<(&'a gix_pack::index::File, &'a Incoming)>,
+    packs: &'a [Indexed<'a>],
     span: &'a Span,
     /// What the commits that the new ones are based on contain, worked out when it is first asked for.
     based_on: Option<HashSet<gix::ObjectId>>,
     /// What deltas are against, and was not seen yet in what the new commits are based on.
     unproven: HashSet<gix::ObjectId>,
+    /// Files that git itself reads.
+    special: BTreeMap<gix::ObjectId, Special>,
+    buf: Vec<u8>,
     stop: &'a AtomicBool,
 }
 
 impl Check<'_> {
-    /// The kind of an object that came in the pack. What the pack was completed with did not come.
+    /// The kind of an object that came. What a pack was completed with did not come.
     fn in_pack(&self, id: &gix::oid) -> Option<Kind> {
-        let (index, pack) = self.pack?;
-        pack.kinds.at(index.pack_offset_at_index(index.lookup(id)?))
+        self.packs.iter().find_map(|(index, pack)| pack.kinds.at(index.pack_offset_at_index(index.lookup(id)?)))
+    }
+
+    /// Looks into the files that git itself reads.
+    fn special_files(&mut self) -> Result<(), PackRefused> {
+        for (id, special) in std::mem::take(&mut self.special) {
+            let bad = |why: &str| PackRefused::BadObject { id: from_gix(&id), why: why.to_owned() };
+            match self.store.kind(&id) {
+                Ok(Kind::Blob) => {}
+                Ok(_) | Err(Unread::Missing(_)) => return Err(bad("it is no file, where git reads one")),
+                Err(corrupt) => return Err(new(corrupt)),
+            }
+            if self.store.size(&id).map_err(new)? >= settings::MODULES_BYTES {
+                return Err(bad("it is too large for a file that git reads"));
+            }
+            let (_, data) = self.store.read(&id, &mut self.buf).map_err(new)?;
+            let checked = match special {
+                Special::Modules => settings::check_modules(data),
+                Special::Attributes => settings::check_attributes(data),
+            };
+            checked.map_err(|why| bad(&why))?;
+        }
+        Ok(())
     }
 
     /// Is this tree or file part of what the new commits are based on, at another path?
@@ -162,10 +205,18 @@ impl Visit for Check<'_> {
             let why = format!("it is a {kind}, where a {} should be", expected(found));
             return Err(PackRefused::BadObject { id: from_gix(id), why });
         }
+        let bad = |why: String| PackRefused::BadObject { id: from_gix(id), why };
         if found == Found::Commit {
-            let mut buf = Vec::new();
-            let (_, data) = self.store.read(id, &mut buf).map_err(new)?;
-            check_commit(data).map_err(|why| PackRefused::BadObject { id: from_gix(id), why })?;
+            let (_, data) = self.store.read(id, &mut self.buf).map_err(new)?;
+            check_commit(data).map_err(bad)?;
+        } else if found == Found::Tag {
+            let (_, data) = self.store.read(id, &mut self.buf).map_err(new)?;
+            let said = check_tag(data).map_err(bad)?;
+            let target = gix::objs::TagRef::from_bytes(data, gix::hash::Kind::Sha1).map(|tag| tag.target());
+            let target = target.map_err(|error| bad(crate::git::objects::chain(&error)))?;
+            if self.store.kind(&target).map_err(new)? != said {
+                return Err(bad(format!("it says that it is of a {said}, and is not")));
+            }
         }
         Ok(())
     }
@@ -179,7 +230,16 @@ impl Visit for Check<'_> {
     }
 
     fn tree(&mut self, id: &gix::oid, data: &[u8]) -> Result<(), PackRefused> {
-        check_tree(data).map_err(|why| PackRefused::BadTree { id: from_gix(id), why })
+        check_tree(data).map_err(|why| PackRefused::BadTree { id: from_gix(id), why })?;
+        for entry in entries(data).flatten() {
+            if entry.mode() == LINK {
+                continue;
+            }
+            if let Some(special) = names::special(entry.name) {
+                self.special.insert(entry.id, special);
+            }
+        }
+        Ok(())
     }
 }
 

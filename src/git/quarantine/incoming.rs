@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufRead, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,46 +65,132 @@ impl Kinds {
     }
 }
 
-/// Receives one pack into `dir`; `None` for the pack of nothing. A delta may be against what is among `held`.
+/// A pack whose input broke off: the entries that came whole. Its files go when it is dropped.
+pub(super) struct Cut {
+    pack: PathBuf,
+    objects: u32,
+    /// Where the last of them ends.
+    end: u64,
+}
+
+/// A pack was not received.
+pub(super) struct Failed {
+    pub(super) why: PackRefused,
+    /// Whoever handed it over stopped in the middle; what came may be good.
+    pub(super) cut: Option<Cut>,
+}
+
+impl From<PackRefused> for Failed {
+    fn from(why: PackRefused) -> Self {
+        Self { why, cut: None }
+    }
+}
+
+impl Cut {
+    /// How many bytes came whole.
+    pub(super) fn bytes(&self) -> u64 {
+        self.end
+    }
+
+    /// Makes a pack of its own of what came whole, which is received and checked like any other.
+    pub(super) fn salvage(
+        self,
+        dir: &Path,
+        number: usize,
+        held: Option<&Objects>,
+        limits: &PackLimits,
+        stop: &AtomicBool,
+    ) -> Result<Option<Incoming>, PackRefused> {
+        let reading = PackRefused::io("what came of a pack cannot be read");
+        let header = data::header::encode(Version::V2, self.objects);
+        let content = || -> Result<_, PackRefused> {
+            let mut file = File::open(&self.pack).map_err(&reading)?;
+            file.seek(SeekFrom::Start(header.len() as u64)).map_err(&reading)?;
+            Ok(header.as_slice().chain(file.take(self.end - header.len() as u64)))
+        };
+        let checksum = checksum_of(&mut content()?).map_err(&reading)?;
+        let mut input = BufReader::with_capacity(COPIED, content()?.chain(checksum.as_bytes()));
+        receive(dir, number, &mut input, held, limits, &|_| {}, stop).map_err(|failed| failed.why)
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        // What cannot be removed goes with the directory.
+        for file in [&self.pack, &self.pack.with_extension("idx")] {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// Receives one pack into `dir`, as the one of this number; `None` for the pack of nothing. A delta may be against what
+/// is among `held`.
 pub(super) fn receive(
-    dir: PathBuf,
+    dir: &Path,
+    number: usize,
     input: &mut dyn BufRead,
     held: Option<&Objects>,
     limits: &PackLimits,
     progress: &dyn Fn(PackProgress),
     stop: &AtomicBool,
-) -> Result<Option<Incoming>, PackRefused> {
+) -> Result<Option<Incoming>, Failed> {
     let mut header = [0; data::header::SIZE];
     input.read_exact(&mut header).map_err(read_failed)?;
     let (version, count) = data::header::decode(&header).map_err(|error| PackRefused::BadPack(chain(&error)))?;
     if version != Version::V2 {
-        return Err(PackRefused::BadPack("its version is one that nobody writes".to_owned()));
+        return Err(PackRefused::BadPack("its version is one that nobody writes".to_owned()).into());
     }
     if count > limits.objects {
         let (size, limit) = (u64::from(count), u64::from(limits.objects));
-        return Err(PackRefused::TooLarge { what: Large::Objects, size, limit });
+        return Err(PackRefused::TooLarge { what: Large::Objects, size, limit }.into());
     }
     if count == 0 {
-        return nothing(&header, input).map(|()| None);
+        return Ok(nothing(&header, input).map(|()| None)?);
     }
-    let pack = dir.join("incoming.pack");
-    let index = dir.join("incoming.idx");
+    let pack = dir.join(format!("incoming-{number}.pack"));
+    let index = pack.with_extension("idx");
     let mut file = BufWriter::with_capacity(64 << 10, File::create_new(&pack).map_err(PackRefused::io(WRITING))?);
     file.write_all(&header).map_err(PackRefused::io(WRITING))?;
-    let flow = RefCell::new(Flow { input, file, bytes: header.len() as u64, limit: limits.bytes, stop, refused: None });
+    let bytes = header.len() as u64;
+    let flow = Flow { input, file, bytes, limit: limits.bytes, stop, refused: None, is_cut: false, whole: (0, bytes) };
+    let flow = RefCell::new(flow);
     // gix is given bytes of strangers here. It should not panic; if it does, this pack is to blame, not us.
     let indexed = catch_unwind(AssertUnwindSafe(|| {
         let job = Job { limits, progress, held, total: count, header: &header, pack: &pack, index: &index };
         job.run(&flow)
     }));
     let mut flow = flow.into_inner();
-    if let Some(refused) = flow.refused.take() {
-        return Err(refused);
-    }
-    let (kinds, bases, name) = indexed.unwrap_or_else(|_| Err(PackRefused::BadPack("it cannot be read".to_owned())))?;
-    progress(PackProgress { objects_done: u64::from(count), objects_total: u64::from(count), bytes: flow.bytes });
-    let files = Files { pack, index, name, objects: u64::from(count), bytes: flow.bytes };
+    let received = match flow.refused.take() {
+        Some(why) => Err(why),
+        None => indexed.unwrap_or_else(|_| Err(PackRefused::BadPack("it cannot be read".to_owned()))),
+    };
+    let total = u64::from(count);
+    let (kinds, bases, name) = match received {
+        Ok(received) => received,
+        Err(why) => {
+            let (objects, end) = flow.whole;
+            let is_cut = flow.is_cut && objects > 0 && flow.file.flush().is_ok();
+            drop(flow);
+            return Err(Failed { why, cut: Some(Cut { pack, objects, end }).filter(|_| is_cut) });
+        }
+    };
+    progress(PackProgress { objects_done: total, objects_total: total, bytes: flow.bytes });
+    let files = Files { pack, index, name, objects: total, bytes: flow.bytes };
     Ok(Some(Incoming { files, kinds, bases }))
+}
+
+/// The checksum of all that can be read.
+fn checksum_of(from: &mut dyn Read) -> io::Result<gix::ObjectId> {
+    let mut hash = gix::hash::hasher(gix::hash::Kind::Sha1);
+    let mut part = vec![0; COPIED];
+    loop {
+        match from.read(&mut part) {
+            Ok(0) => return hash.try_finalize().map_err(io::Error::other),
+            Ok(read) => hash.update(&part[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 const WRITING: &str = "the pack cannot be written to the quarantine";
@@ -146,6 +232,10 @@ struct Flow<'a> {
     stop: &'a AtomicBool,
     /// Why it ended, told more exactly than gix passes it on.
     refused: Option<PackRefused>,
+    /// It ended since the input broke off.
+    is_cut: bool,
+    /// How many entries came whole, and where the last of them ends.
+    whole: (u32, u64),
 }
 
 impl Flow<'_> {
@@ -165,7 +255,10 @@ impl Flow<'_> {
             match self.input.fill_buf() {
                 Ok(_) => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.refuse(read_failed(error))),
+                Err(error) => {
+                    self.is_cut = true;
+                    return Err(self.refuse(read_failed(error)));
+                }
             }
         }
         self.input.fill_buf()
@@ -385,6 +478,7 @@ impl<R: BufRead> Looked<'_, '_, R> {
         }
         self.count(largest)?;
         self.done += 1;
+        self.flow.borrow_mut().whole = (self.done as u32, entry.pack_offset + entry.bytes_in_pack());
         if self.done.is_multiple_of(TELL_EVERY) {
             let (objects_total, bytes) = (u64::from(self.job.total), self.flow.borrow().bytes);
             (self.job.progress)(PackProgress { objects_done: self.done, objects_total, bytes });
@@ -439,16 +533,8 @@ impl<R: BufRead> Looked<'_, '_, R> {
         file.rewind().map_err(&writing)?;
         file.write_all(&data::header::encode(Version::V2, count)).map_err(&writing)?;
         file.flush().map_err(&writing)?;
-        let mut hash = gix::hash::hasher(gix::hash::Kind::Sha1);
-        let mut written = File::open(self.job.pack).map_err(&writing)?.take(offset);
-        let mut part = vec![0; COPIED];
-        loop {
-            match written.read(&mut part).map_err(&writing)? {
-                0 => break,
-                read => hash.update(&part[..read]),
-            }
-        }
-        let checksum = hash.try_finalize().map_err(bad)?;
+        let written = File::open(self.job.pack).map_err(&writing)?;
+        let checksum = checksum_of(&mut written.take(offset)).map_err(&writing)?;
         file.seek(SeekFrom::Start(offset)).map_err(&writing)?;
         file.write_all(checksum.as_bytes()).map_err(&writing)?;
         if let Some(last) = entries.last_mut() {

@@ -6,16 +6,18 @@
 
 mod adopt;
 mod check;
+mod headers;
 mod incoming;
 mod made;
 mod names;
+mod settings;
 
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use super::objects::Objects;
-use super::{Repository, to_gix};
+use super::{Repository, Skip, to_gix};
 use crate::id::ObjectId;
 use crate::limits;
 
@@ -231,8 +233,9 @@ impl Repository {
     /// Receives exactly one pack and checks that with it everything that `wants` reach is here.
     ///
     /// `haves` are commits that are known to be whole here: what they reach is trusted. Those that are not here are
-    /// ignored. A delta may be against what they reach; such a pack is completed with its bases. Everything else counts only if it is in the pack, or is here and reaches only what is here too: that
-    /// an object lies in the object store says nothing about what it refers to.
+    /// ignored. A delta may be against what they reach; such a pack is completed with its bases. Everything else counts
+    /// only if it is in the pack, or is here and reaches only what is here too: that an object lies in the object store
+    /// says nothing about what it refers to.
     ///
     /// # Errors
     /// [`PackRefused`]; nothing of the pack stays here then.
@@ -245,15 +248,55 @@ impl Repository {
         progress: &dyn Fn(PackProgress),
         stop: &AtomicBool,
     ) -> Result<Quarantined, PackRefused> {
+        let received = self.resume_pack(None, input, wants, haves, limits, progress, stop);
+        received.map_err(|interrupted| interrupted.why)
+    }
+
+    /// The same, where a pack was cut before: what had come of it, and the pack of the rest, which may be from another
+    /// peer, are checked and adopted together.
+    ///
+    /// # Errors
+    /// [`Interrupted`], with what can be gone on with where the input broke off.
+    #[expect(clippy::too_many_arguments, reason = "as `receive_pack`, and what was kept")]
+    pub fn resume_pack(
+        &self,
+        kept: Option<Kept>,
+        input: &mut dyn BufRead,
+        wants: &[ObjectId],
+        haves: &[ObjectId],
+        limits: &PackLimits,
+        progress: &dyn Fn(PackProgress),
+        stop: &AtomicBool,
+    ) -> Result<Quarantined, Interrupted> {
+        let over = |why| Interrupted { why, kept: None };
         let wants = wants.iter().map(|id| to_gix(id).ok_or(PackRefused::MissingObject(*id)));
-        let wants = wants.collect::<Result<Vec<_>, _>>()?;
+        let wants = wants.collect::<Result<Vec<_>, _>>().map_err(over)?;
         let haves: Vec<gix::ObjectId> = haves.iter().filter_map(to_gix).collect();
-        let room = adopt::Room::new(self)?;
+        let mut kept = match kept {
+            Some(kept) => kept,
+            None => Kept { room: adopt::Room::new(self).map_err(over)?, packs: Vec::new() },
+        };
         // Without haves nothing that is here may be built upon.
         let held = (!haves.is_empty()).then(|| Objects::of(self));
-        let pack = incoming::receive(room.pack_dir(), input, held.as_ref(), limits, progress, stop)?;
-        check::pack(self, &room, pack.as_ref(), &wants, &haves, stop)?;
-        Ok(Quarantined::new(self, room, pack.map(|pack| pack.files)))
+        let (before, before_bytes) = (kept.objects(), kept.bytes());
+        let progress = |now: PackProgress| {
+            let (objects_done, objects_total) = (now.objects_done + before, now.objects_total + before);
+            progress(PackProgress { objects_done, objects_total, bytes: now.bytes + before_bytes });
+        };
+        let (dir, number) = (kept.room.pack_dir(), kept.packs.len() * 2);
+        match incoming::receive(&dir, number, input, held.as_ref(), limits, &progress, stop) {
+            Ok(pack) => kept.packs.extend(pack),
+            Err(incoming::Failed { why, cut }) => {
+                if let Some(cut) = cut.filter(|cut| cut.bytes() >= limits::KEPT_BYTES) {
+                    // What cannot be kept is fetched again.
+                    let salvaged = cut.salvage(&dir, number + 1, held.as_ref(), limits, stop);
+                    kept.packs.extend(salvaged.ok().flatten());
+                }
+                return Err(Interrupted { why, kept: (!kept.packs.is_empty()).then_some(kept) });
+            }
+        }
+        check::packs(self, &kept.room, &kept.packs, &wants, &haves, stop).map_err(over)?;
+        Ok(Quarantined::new(self, kept.room, kept.packs.into_iter().map(|pack| pack.files).collect()))
     }
 
     /// Is everything that `tips` reach and `haves` do not really here?
@@ -270,6 +313,42 @@ impl Repository {
     pub fn has(&self, id: &ObjectId) -> bool {
         to_gix(id).is_some_and(|id| Objects::of(self).has(&id))
     }
+}
+
+/// What came of a pack before its input broke off, received and hashed, in quarantine. Dropped, it is gone.
+pub struct Kept {
+    room: adopt::Room,
+    packs: Vec<incoming::Incoming>,
+}
+
+impl Kept {
+    /// How many objects it holds.
+    pub fn objects(&self) -> u64 {
+        self.packs.iter().map(|pack| pack.files.objects).sum()
+    }
+
+    /// How many bytes it took to send them.
+    pub fn bytes(&self) -> u64 {
+        self.packs.iter().map(|pack| pack.files.bytes).sum()
+    }
+
+    /// What need not be sent again.
+    pub fn skip(&self) -> Skip {
+        let ids =
+            self.packs.iter().filter_map(|pack| Some((check::index_of(pack).ok()?, pack))).flat_map(|(index, pack)| {
+                let ids: Vec<gix::ObjectId> = index.iter().map(|entry| entry.oid).collect();
+                ids.into_iter().filter(move |id| !pack.bases.contains(id))
+            });
+        Skip::of(ids, limits::SKIP_BYTES as usize)
+    }
+}
+
+/// A pack was not received.
+pub struct Interrupted {
+    /// Why.
+    pub why: PackRefused,
+    /// What the next try can go on with; `None` where that is nothing.
+    pub kept: Option<Kept>,
 }
 
 /// A pack that was received: its files in quarantine.
@@ -289,7 +368,7 @@ pub(crate) mod fuzzing {
     use std::sync::atomic::AtomicBool;
 
     use super::super::objects;
-    use super::{PackLimits, PackRefused, incoming, names};
+    use super::{PackLimits, PackRefused, headers, incoming, names, settings};
 
     /// Would a tree with these bytes be let in?
     pub(crate) fn takes_tree(data: &[u8]) -> bool {
@@ -298,7 +377,17 @@ pub(crate) mod fuzzing {
 
     /// Would a commit with these bytes be let in?
     pub(crate) fn takes_commit(data: &[u8]) -> bool {
-        names::check_commit(data).is_ok()
+        headers::check_commit(data).is_ok()
+    }
+
+    /// Would a tag with these bytes be let in?
+    pub(crate) fn takes_tag(data: &[u8]) -> bool {
+        headers::check_tag(data).is_ok()
+    }
+
+    /// Would a `.gitmodules` with these bytes be let in?
+    pub(crate) fn takes_modules(data: &[u8]) -> bool {
+        settings::check_modules(data).is_ok()
     }
 
     /// What a commit names, as walks read it.
@@ -309,7 +398,7 @@ pub(crate) mod fuzzing {
     /// Receives and indexes a pack in `dir`, which is left with its files.
     pub(crate) fn receive(dir: &Path, mut bytes: &[u8], limits: &PackLimits) -> Result<(), PackRefused> {
         let stop = AtomicBool::new(false);
-        incoming::receive(dir.to_owned(), &mut bytes, None, limits, &|_| {}, &stop).map(drop)
+        incoming::receive(dir, 0, &mut bytes, None, limits, &|_| {}, &stop).map(drop).map_err(|failed| failed.why)
     }
 }
 

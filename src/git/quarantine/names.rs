@@ -1,4 +1,4 @@
-//! What git's `fsck` refuses about trees and commits, where letting it in would hurt somebody.
+//! What git's `fsck` refuses about trees, where letting it in would hurt somebody.
 //!
 //! Modes that old tools wrote (a leading zero, 100664) only draw a warning from git and are let through, or
 //! histories that have them for ever could not be shared.
@@ -75,14 +75,67 @@ fn check_name(name: &[u8], is_link: bool) -> Result<(), BadTree> {
     Ok(())
 }
 
-/// Checks a commit's bytes: that it says what a commit must, and nothing twice that could be read either way.
-pub(super) fn check_commit(data: &[u8]) -> Result<(), String> {
-    let header = data.find(b"\n\n").map_or(data, |end| &data[..end]);
-    if header.contains(&0) {
-        return Err("its header holds a zero byte".to_owned());
+/// A file that git itself reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Special {
+    Modules,
+    Attributes,
+}
+
+/// Does this name, or a part of it that Windows would take for one, stand for a file that git itself reads?
+pub(super) fn special(name: &[u8]) -> Option<Special> {
+    let one = |name: &[u8]| {
+        if stands_for(name, b"gitmodules", b"gi7eba") {
+            Some(Special::Modules)
+        } else if stands_for(name, b"gitattributes", b"gi7d29") {
+            Some(Special::Attributes)
+        } else {
+            None
+        }
+    };
+    name.split(|byte| *byte == b'\\').find_map(one)
+}
+
+/// Is this name read as a dot and `word` on some system? `short` begins the name that Windows makes where others are
+/// taken.
+fn stands_for(name: &[u8], word: &[u8], short: &[u8; 6]) -> bool {
+    // Most names are seen not to by their first byte.
+    if !matches!(name.first(), Some(b'.' | b'g' | b'G' | 0xe2 | 0xef)) {
+        return false;
     }
-    let commit = gix::objs::CommitRef::from_bytes(data, gix::hash::Kind::Sha1);
-    commit.map(drop).map_err(|error| crate::git::objects::chain(&error))
+    stands_on_mac(name, word) || stands_on_windows(name, word, short)
+}
+
+/// The file system of macOS leaves out some characters, and does not tell upper from lower case.
+fn stands_on_mac(name: &[u8], word: &[u8]) -> bool {
+    let is_left_out = |c: &char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let Ok(name) = std::str::from_utf8(name) else { return false };
+    let mut seen = name.chars().filter(|c| !is_left_out(c)).map(|c| c.to_ascii_lowercase());
+    let word = word.iter().map(|byte| char::from(*byte));
+    std::iter::once('.').chain(word).all(|c| seen.next() == Some(c)) && seen.next().is_none()
+}
+
+/// Windows leaves out spaces and dots at the end, and what follows a colon; and it has a short name for each file.
+fn stands_on_windows(name: &[u8], word: &[u8], short: &[u8; 6]) -> bool {
+    let is_end = |rest: &[u8]| {
+        let rest = &rest[rest.iter().take_while(|byte| matches!(byte, b' ' | b'.')).count()..];
+        matches!(rest.first(), None | Some(b':'))
+    };
+    let start = |len: usize| name.get(..len).unwrap_or_default();
+    if start(1) == b"." && name.get(1..=word.len()).is_some_and(|rest| rest.eq_ignore_ascii_case(word)) {
+        return is_end(&name[1 + word.len()..]);
+    }
+    if start(6).eq_ignore_ascii_case(&word[..6]) && matches!(name.get(6..8), Some([b'~', b'1'..=b'4'])) {
+        return is_end(&name[8..]);
+    }
+    let Some(eight) = name.get(..8) else { return false };
+    let tilde = eight.iter().position(|byte| *byte == b'~').unwrap_or(8);
+    let is_number =
+        |digits: &[u8]| matches!(digits.first(), Some(b'1'..=b'9')) && digits.iter().all(u8::is_ascii_digit);
+    tilde <= 6
+        && eight[..tilde].eq_ignore_ascii_case(&short[..tilde])
+        && is_number(&eight[tilde + 1..])
+        && is_end(&name[8..])
 }
 
 #[cfg(test)]
@@ -165,12 +218,30 @@ mod tests {
     }
 
     #[test]
-    fn malformed_commits_are_refused() {
-        let id = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
-        let good = format!("tree {id}\nauthor A <a@a> 1 +0000\ncommitter A <a@a> 1 +0000\n\nm\n");
-        assert_eq!(check_commit(good.as_bytes()), Ok(()));
-        assert!(check_commit(good.replace("author", "auth\0or").as_bytes()).is_err());
-        assert!(check_commit(good.replace("committer", "commuter").as_bytes()).is_err());
-        assert!(check_commit(b"tree 4b82\n").is_err());
+    fn files_that_git_reads_are_known_by_every_name() {
+        let modules: [&[u8]; 12] = [
+            b".gitmodules",
+            b".GitModules",
+            b".gitmodules ",
+            b".gitmodules. .",
+            b".gitmodules::$DATA",
+            b"gitmod~1",
+            b"GITMOD~4 .",
+            b"gi7eba~1",
+            b"GI7EB~12",
+            b"gi7~1234",
+            b"x\\.gitmodules",
+            ".git\u{200d}modules".as_bytes(),
+        ];
+        for name in modules {
+            assert_eq!(special(name), Some(Special::Modules), "{:?}", name.as_bstr());
+        }
+        assert_eq!(special(b"gitatt~1"), Some(Special::Attributes));
+        assert_eq!(special(b".GITATTRIBUTES:x"), Some(Special::Attributes));
+        let others: [&[u8]; 8] =
+            [b"gitmodules", b".gitmodulesx", b"gitmod~5", b"gi7eba~0", b"gi7eba1", b".gitmodule", b"g", b"gitignore"];
+        for name in others {
+            assert_eq!(special(name), None, "{:?}", name.as_bstr());
+        }
     }
 }

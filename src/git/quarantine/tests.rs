@@ -1,5 +1,7 @@
 //! Packs from friends and from others.
 
+mod fsck;
+mod resume;
 mod thin;
 
 use std::path::Path;
@@ -76,7 +78,7 @@ fn what_is_adopted_is_whole_and_git_agrees() {
         let count = quarantined.objects();
         let adopted = quarantined.adopt().expect("it can be moved");
         assert_eq!((adopted.objects, adopted.bytes), (count, pack.len() as u64));
-        let path = adopted.pack.clone().expect("there is a pack");
+        let path = adopted.packs[0].clone();
         assert!(path.with_extension("keep").exists() && path.with_extension("idx").exists());
         assert!(repo.has(&want), "an open repository sees it");
         to.git(&["update-ref", "refs/heads/main", &want.to_string()]);
@@ -98,9 +100,9 @@ fn the_same_pack_may_come_twice() {
     let pack = pack_from(&from, &[tip], &[]);
     let first = take(&repo, &pack, &[tip], &[]).unwrap().adopt().unwrap();
     let second = take(&repo, &pack, &[tip], &[tip]).unwrap().adopt().unwrap();
-    assert_ne!(first.pack, second.pack, "a git that runs may be about to take the first away");
+    assert_ne!(first.packs, second.packs, "a git that runs may be about to take the first away");
     second.release();
-    assert!(first.pack.as_ref().unwrap().with_extension("keep").exists(), "the first still needs it");
+    assert!(first.packs[0].with_extension("keep").exists(), "the first still needs it");
     let again = take(&repo, &pack_from(&from, &[tip], &[from.rev("main~1")]), &[tip], &[from.rev("main~1")]).unwrap();
     drop(again.adopt().unwrap());
     drop(first);
@@ -207,7 +209,7 @@ fn the_pack_of_nothing_is_fine_where_nothing_is_needed() {
     let (repo, tip) = (fixture.repo(), fixture.rev("main"));
     let nothing = pack_of(&[]);
     let adopted = take(&repo, &nothing, &[tip], &[tip]).unwrap().adopt().unwrap();
-    assert_eq!((adopted.objects, adopted.pack.clone()), (0, None));
+    assert_eq!((adopted.objects, adopted.packs.len()), (0, 0));
     adopted.release();
     // That it happens to lie here is not that it came from there: it may be a private commit.
     assert!(matches!(take(&repo, &nothing, &[tip], &[]), Err(PackRefused::MissingObject(_))));
@@ -458,7 +460,7 @@ fn a_start_cleans_up_what_a_killed_process_left() {
     let in_hand = take(&repo, &pack, &[tip], &[]).unwrap();
     let adopted = take(&repo, &pack_from(&from, &[from.rev("main~1")], &[]), &[from.rev("main~1")], &[]).unwrap();
     let adopted = adopted.adopt().unwrap();
-    let kept = adopted.pack.clone().unwrap().with_extension("keep");
+    let kept = adopted.packs[0].clone().with_extension("keep");
     let left = to.dir().join(".git/lansync/quarantine/1-1/pack");
     std::fs::create_dir_all(&left).unwrap();
     std::fs::write(left.join("incoming.pack"), b"half").unwrap();

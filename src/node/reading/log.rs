@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::LogLine;
 use crate::eventlog::{Event, Payload};
-use crate::id::EventId;
+use crate::id::{BranchName, EventId, ObjectId};
 use crate::node::clock::rfc3339;
 use crate::node::settings::clip;
 use crate::node::snapshot::Snapshot;
@@ -117,6 +117,15 @@ impl Snapshot {
             Payload::Vote(vote) => self.explain_vote(vote, who),
             Payload::Policy(policy) => self.explain_policy(policy, who),
             Payload::Link(link) => self.explain_link(link, who),
+            Payload::Tag(tag) => {
+                let one = |(name, object, commit): &(BranchName, ObjectId, ObjectId)| json!({"name": name.as_str(), "object": object.to_string(), "commit": commit.to_string()});
+                let names: Vec<&str> = tag.tags.iter().map(|(name, ..)| name.as_str()).collect();
+                let text = match (&names[..], tag.tags.first()) {
+                    ([name], Some((.., commit))) => format!("{who} tagged {} as {name}", commit.short()),
+                    _ => format!("{who} tagged {}", names.join(", ")),
+                };
+                (json!({"tags": tag.tags.iter().map(one).collect::<Vec<_>>()}), text)
+            }
             Payload::Ack(_) => (json!({}), format!("{who} saw what came before")),
             Payload::Unknown(kind, _) => {
                 let critical = kind.is_critical();

@@ -43,7 +43,7 @@ fn a_thin_pack_is_completed_and_git_agrees() {
         // What came, not what it was completed with.
         let said = u32::from_be_bytes(pack[8..12].try_into().unwrap());
         assert_eq!((count, adopted.objects, adopted.bytes), (said.into(), said.into(), pack.len() as u64));
-        let file = adopted.pack.clone().unwrap();
+        let file = adopted.packs[0].clone();
         let stored = std::fs::read(&file).unwrap();
         let kept = u32::from_be_bytes(stored[8..12].try_into().unwrap());
         assert_eq!(kept > said, !have.is_empty(), "{kept} objects of {said}");

@@ -177,7 +177,7 @@ fn a_small_log_has_no_file_beside_it() {
 
 #[test]
 fn stored_states_that_are_of_no_use_are_made_anew() {
-    let (ana, bo) = two();
+    let (ana, _) = two();
     let mut clone = Clone::of(&State::new(Hand::founder().state.project()));
     clone.take(&ana);
     let all = clone.whole(END);

@@ -1,0 +1,166 @@
+//! Packs that were cut, and what is made of that.
+
+use std::io::Read;
+
+use super::*;
+
+/// Gives some bytes, and then breaks off as a connection does.
+struct Breaks<'a>(&'a [u8]);
+
+impl Read for Breaks<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let amount = self.fill_buf()?.len().min(out.len());
+        out[..amount].copy_from_slice(&self.0[..amount]);
+        self.consume(amount);
+        Ok(amount)
+    }
+}
+
+impl BufRead for Breaks<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.0.is_empty() {
+            Err(std::io::ErrorKind::ConnectionAborted.into())
+        } else {
+            Ok(&self.0[..self.0.len().min(5_000)])
+        }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0 = &self.0[amount..];
+    }
+}
+
+fn go_on(
+    repo: &Repository,
+    kept: Option<Kept>,
+    input: &mut dyn BufRead,
+    wants: &[ObjectId],
+    haves: &[ObjectId],
+) -> Result<Quarantined, Interrupted> {
+    let stop = AtomicBool::new(false);
+    repo.resume_pack(kept, input, wants, haves, &PackLimits::default(), &|_| {}, &stop)
+}
+
+/// Receives only a part.
+fn cut(repo: &Repository, kept: Option<Kept>, part: &[u8], wants: &[ObjectId], haves: &[ObjectId]) -> Kept {
+    let interrupted = go_on(repo, kept, &mut Breaks(part), wants, haves).err().expect("it was cut");
+    assert_eq!(interrupted.why.blame(), Blame::Local, "a cut is nobody's fault");
+    interrupted.kept.expect("there is something to go on with")
+}
+
+/// The rest, as a peer sends it that is told what is here; and how many bytes it took to tell.
+fn rest(fixture: &Fixture, kept: &Kept, want: &[ObjectId], have: &[ObjectId]) -> (Vec<u8>, usize) {
+    let told = kept.skip().encode();
+    let skip = Skip::decode(&told).expect("it is encoded above");
+    let mut pack = Vec::new();
+    fixture.repo().write_rest(want, have, &skip, &mut pack, &AtomicBool::new(false)).expect("a pack");
+    (pack, told.len())
+}
+
+#[test]
+fn a_clone_that_was_cut_asks_only_for_the_rest() {
+    let (from, other) = (many(8_000, 200), Fixture::new());
+    from.git(&["repack", "-adfq"]);
+    let tip = from.rev("main");
+    // The same history, packed in another way.
+    other.git(&["fetch", "-q", &from.dir().to_string_lossy(), "main:main"]);
+    other.git(&["repack", "-adfq", "--window=3", "--depth=5"]);
+    let whole = pack_from(&from, &[tip], &[]);
+    let half = whole.len() / 2;
+
+    let to = Fixture::new();
+    let repo = to.repo();
+    let kept = cut(&repo, None, &whole[..half], &[tip], &[]);
+    assert!(kept.bytes() > half as u64 * 99 / 100, "{} of {half} bytes were kept", kept.bytes());
+    assert!(!repo.has(&tip), "git sees nothing of it");
+    let (pack, told) = rest(&from, &kept, &[tip], &[]);
+    let sent = half + told + pack.len();
+    say(&format!("{} bytes in one go; cut at half {sent}, of them {told} to tell what is here", whole.len()));
+    assert!(sent <= whole.len() + whole.len() / 20, "{sent} bytes, {} in one go", whole.len());
+    let adopted = go_on(&repo, Some(kept), &mut pack.as_slice(), &[tip], &[]).map_err(|cut| cut.why).unwrap();
+    let adopted = adopted.adopt().unwrap();
+    assert_eq!((adopted.objects, adopted.packs.len()), (from.reachable(&["main"]).len() as u64, 2));
+    to.git(&["update-ref", "refs/heads/main", &tip.to_string()]);
+    adopted.release();
+    to.fsck();
+    assert_eq!(to.reachable(&["main"]), from.reachable(&["main"]));
+
+    // From a peer that packed it differently, and cut a second time.
+    let to = Fixture::new();
+    let repo = to.repo();
+    let kept = cut(&repo, None, &whole[..half], &[tip], &[]);
+    let (second, told) = rest(&other, &kept, &[tip], &[]);
+    let upto = second.len() * 2 / 3;
+    let kept = cut(&repo, Some(kept), &second[..upto], &[tip], &[]);
+    let (third, told_again) = rest(&from, &kept, &[tip], &[]);
+    say(&format!("cut twice, of two peers: {} bytes", half + told + upto + told_again + third.len()));
+    go_on(&repo, Some(kept), &mut third.as_slice(), &[tip], &[])
+        .map_err(|cut| cut.why)
+        .unwrap()
+        .adopt()
+        .unwrap()
+        .release();
+    to.git(&["update-ref", "refs/heads/main", &tip.to_string()]);
+    to.fsck();
+    assert_eq!(files(&to.dir().join(".git/lansync/quarantine")), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn an_increment_that_was_cut_goes_on_too() {
+    let (from, to) = (many(4_000, 0), Fixture::new());
+    let before = from.rev("main");
+    from.git(&["reset", "-q", "--hard"]);
+    for file in 0..600 {
+        let path = format!("d{}/e{}/f{file}", file % 50, file / 50 % 20);
+        from.write(
+            &path,
+            &format!(
+                "{}",
+                (0..300).map(|line| format!("{:x}", (line + file) * 7_919_377 % 999_983)).collect::<String>()
+            ),
+        );
+    }
+    let tip = from.commit("new", "1\n");
+    let repo = to.repo();
+    take(&repo, &pack_from(&from, &[before], &[]), &[before], &[]).unwrap().adopt().unwrap().release();
+    let whole = pack_from(&from, &[tip], &[before]);
+    let upto = whole.len() * 9 / 10;
+    assert!(upto as u64 > limits::KEPT_BYTES, "{upto}");
+    let kept = cut(&repo, None, &whole[..upto], &[tip], &[before]);
+    let (pack, _) = rest(&from, &kept, &[tip], &[before]);
+    assert!(pack.len() * 5 < whole.len(), "{} of {}", pack.len(), whole.len());
+    let taken = go_on(&repo, Some(kept), &mut pack.as_slice(), &[tip], &[before]).map_err(|cut| cut.why).unwrap();
+    taken.adopt().unwrap().release();
+    to.git(&["update-ref", "refs/heads/main", &tip.to_string()]);
+    to.fsck();
+}
+
+#[test]
+fn what_was_kept_proves_nothing_and_does_not_stay() {
+    let (from, to) = (many(6_000, 50), Fixture::new());
+    let (repo, tip) = (to.repo(), from.rev("main"));
+    let whole = pack_from(&from, &[tip], &[]);
+    let before = files(&to.dir().join(".git/objects"));
+    // A pack that merely ends early is a broken one.
+    let ended = go_on(&repo, None, &mut &whole[..whole.len() / 2], &[tip], &[]).err().unwrap();
+    assert!(ended.why.is_peers_fault() && ended.kept.is_none());
+    // Too little to be worth anything.
+    assert!(go_on(&repo, None, &mut Breaks(&whole[..5_000]), &[tip], &[]).err().unwrap().kept.is_none());
+    // A rest that lacks something, and one that is damaged.
+    let kept = cut(&repo, None, &whole[..whole.len() * 2 / 3], &[tip], &[]);
+    let nothing = raw_pack(0, &[]);
+    let lacking = go_on(&repo, Some(kept), &mut nothing.as_slice(), &[tip], &[]).err().unwrap();
+    assert!(matches!(lacking.why, PackRefused::MissingObject(_)) && lacking.kept.is_none());
+    let kept = cut(&repo, None, &whole[..whole.len() * 2 / 3], &[tip], &[]);
+    let (mut damaged, _) = rest(&from, &kept, &[tip], &[]);
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    assert!(go_on(&repo, Some(kept), &mut damaged.as_slice(), &[tip], &[]).is_err_and(|cut| cut.why.is_peers_fault()));
+    // What came damaged before the cut is not kept.
+    let mut bad = whole[..whole.len() * 2 / 3].to_vec();
+    bad[whole.len() / 3] ^= 0x10;
+    let cut_off = go_on(&repo, None, &mut Breaks(&bad), &[tip], &[]).err().unwrap();
+    assert!(cut_off.kept.is_none() || !cut_off.why.is_peers_fault());
+    drop(cut_off);
+    untouched(&to, &before);
+}
