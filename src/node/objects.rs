@@ -399,7 +399,9 @@ impl FetchJob {
                     // A stream that broke off is nobody's bad pack.
                     (Err(error), _) => FetchFailure::Elsewhere(error.to_string()),
                     // Two ids began alike, or what came before was the other peer's fault: it begins again.
-                    (Ok(()), why) if is_rest && kept.is_none() && why.is_peers_fault() => FetchFailure::Elsewhere(why.to_string()),
+                    (Ok(()), why) if is_rest && kept.is_none() && why.is_peers_fault() => {
+                        FetchFailure::Elsewhere(why.to_string())
+                    }
                     (Ok(()), why) => FetchFailure::Refused(why),
                 };
                 (Err(failure), kept.map(|kept| (have, kept)))

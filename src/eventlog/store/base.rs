@@ -12,6 +12,9 @@ use crate::eventlog::Event;
 use crate::eventlog::rows::{Base, Place, Table};
 use crate::id::ProjectId;
 
+/// A table of bytes as it was when the transaction that reads it began.
+type ReadBytes = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 /// Blocks of events that one base keeps in memory, one of a strand: what a revocation judges again is read in the order of
 /// time, from all strands by turns. Each is 16 KiB at most, most of the time a base is short-lived.
 const KEPT: usize = 128;
@@ -25,7 +28,7 @@ pub struct StoreBase {
 
 struct Tables {
     /// `None`: a version that did not know the table began the log, and nothing is in it yet.
-    rows: Vec<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>>,
+    rows: Vec<Option<ReadBytes>>,
     events: Mutex<Reader>,
 }
 
@@ -58,16 +61,13 @@ impl StoreBase {
 }
 
 impl Tables {
-    fn of(&self, table: Table) -> Option<&ReadOnlyTable<&'static [u8], &'static [u8]>> {
+    fn of(&self, table: Table) -> Option<&ReadBytes> {
         self.rows[table as usize].as_ref()
     }
 }
 
 /// Opens a table of bytes; `None` where there is none of that name.
-pub(super) fn if_there(
-    read: &ReadTransaction,
-    table: tables::Bytes,
-) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, StoreError> {
+pub(super) fn if_there(read: &ReadTransaction, table: tables::Bytes) -> Result<Option<ReadBytes>, StoreError> {
     match read.open_table(table) {
         Ok(table) => Ok(Some(table)),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),

@@ -146,9 +146,7 @@ fn layers(appends: &[Vec<Event>]) -> Vec<Layer> {
         for (table, key, value) in folded.rows() {
             let value = value.unwrap();
             match table {
-                Table::Events => {
-                    rows.put_event(crate::id::EventId(key.try_into().unwrap()), postcard::from_bytes(value).unwrap())
-                }
+                Table::Events => rows.put_event(EventId(key.try_into().unwrap()), postcard::from_bytes(value).unwrap()),
                 _ => rows.put(table, key.to_vec(), value.to_vec()),
             }
         }

@@ -114,10 +114,7 @@ fn an_increment_that_was_cut_goes_on_too() {
         let path = format!("d{}/e{}/f{file}", file % 50, file / 50 % 20);
         from.write(
             &path,
-            &format!(
-                "{}",
-                (0..300).map(|line| format!("{:x}", (line + file) * 7_919_377 % 999_983)).collect::<String>()
-            ),
+            &(0..300).map(|line| format!("{:x}", (line + file) * 7_919_377 % 999_983)).collect::<String>(),
         );
     }
     let tip = from.commit("new", "1\n");
