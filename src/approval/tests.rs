@@ -594,3 +594,29 @@ fn a_kind_that_the_rules_do_not_have_means_nothing() {
     assert_eq!(ana.state.void(&harmless), None);
     assert_eq!((ana.state.needs_rules(), ana.state.members().len()), (None, 2));
 }
+
+#[test]
+fn what_comes_to_hold_by_a_vote_is_told_with_that_vote() {
+    let mut ana = Hand::founder();
+    ana.grant(1, Role::Maintainer);
+    let two = crate::eventlog::SetPolicy {
+        approvals: 1,
+        own_counts: true,
+        votes: 2,
+        rules: 1,
+        extensions: Extensions::default(),
+    };
+    ana.write(Payload::Policy(two), vec![]);
+    let mut bo = Hand::joiner(1, &ana);
+    let grant = ana.grant(2, Role::Contributor);
+    assert_eq!((ana.state.void(&grant), ana.state.members().len()), (Some(Void::Votes), 2));
+    bo.merge(&ana);
+    let vote = crate::eventlog::Vote { on: grant, message: String::new(), extensions: Extensions::default() };
+    bo.write(Payload::Vote(vote), vec![grant]);
+    let mut changes = Vec::new();
+    for event in bo.log.iter().filter(|event| event.body().author == bo.feed.peer()) {
+        changes.extend(ana.state.take(event.clone()).unwrap().unwrap_or_default());
+    }
+    assert!(changes.contains(&Change::Seconded { on: grant }), "{changes:?}");
+    assert_eq!(ana.state.members().len(), 3);
+}
