@@ -45,6 +45,12 @@ impl Core {
         maintains.then_some((proposal, before))
     }
 
+    /// Approved commits that are still to be compared with what came after them.
+    pub(super) fn to_compare(&self) -> Vec<ObjectId> {
+        let approved = |id: &EventId| self.carries(id).map(|(_, before)| before.commit);
+        self.carrying.todo.iter().filter_map(approved).collect()
+    }
+
     /// Starts to compare the next one whose objects are here. `true` where it did.
     pub(super) fn start_carrying(&mut self) -> bool {
         // It would be signed by the identity's key: it waits until that is at hand.

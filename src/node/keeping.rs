@@ -62,12 +62,16 @@ impl Keeping {
         !self.unsure.is_empty()
     }
 
-    /// Refs were written: packs whose objects they hold are git's to do with as it likes. Has any been let go?
-    fn written(&mut self, report: &mut Report) -> bool {
+    /// Refs were written: packs whose objects they hold are git's to do with as it likes, and those that nobody wants.
+    /// Has any been let go?
+    fn written(&mut self, report: &mut Report, awaited: &BTreeSet<ObjectId>) -> bool {
         self.kept = std::mem::take(&mut report.kept);
         self.unsure = std::mem::take(&mut report.unsure);
         let all = report.failed.is_empty();
-        let held = |arrival: &Arrival| all || arrival.tips.iter().all(|tip| self.kept.contains(tip));
+        let held = |arrival: &Arrival| {
+            let unwanted = all && !arrival.tips.iter().any(|tip| awaited.contains(tip));
+            unwanted || arrival.tips.iter().all(|tip| self.kept.contains(tip))
+        };
         let (held, waits): (Vec<_>, Vec<_>) = std::mem::take(&mut self.being_held).into_iter().partition(held);
         self.arrived.extend(waits);
         let any = !held.is_empty();
@@ -101,8 +105,9 @@ impl Core {
                 reasons.entry(commit).or_insert(Reason::Landing);
             }
         }
-        for landable in self.state.landable() {
-            reasons.entry(landable.tip).or_insert(Reason::Approved);
+        let landable = self.state.landable().into_iter().map(|landable| landable.tip);
+        for approved in landable.chain(self.to_compare()) {
+            reasons.entry(approved).or_insert(Reason::Approved);
         }
         reasons.retain(|commit, _| self.holds(commit) && !shown.contains(commit));
         reasons
@@ -112,8 +117,8 @@ impl Core {
     pub(super) fn refs_hold(&mut self, report: &mut Report) -> bool {
         for commit in std::mem::take(&mut report.gone) {
             if self.is_mine(&commit) {
-                let text = format!("the objects of {} are gone, which is offered: git pruned them", commit.short());
-                self.problem(&Refusal::new("objects", text, "git reflog"));
+                let text = format!("{} is offered, and git pruned its objects: others may have them", commit.short());
+                self.problem(&Refusal::new("objects", text, "lansync status"));
             }
             self.count_on_no_more(&[commit]);
             self.landing.lost.insert(commit);
@@ -122,7 +127,8 @@ impl Core {
         let dropped = std::mem::take(&mut report.dropped);
         let dropped: Vec<_> = dropped.into_iter().filter(|commit| !wanted.contains(commit)).collect();
         self.count_on_no_more(&dropped);
-        self.landing.keeping.written(report)
+        let awaited = self.awaited();
+        self.landing.keeping.written(report, &awaited)
     }
 
     /// Nothing keeps these any more, or they are gone: where they are needed they are fetched.

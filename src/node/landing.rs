@@ -236,11 +236,12 @@ impl Core {
         match work {
             LandingWork::Settled(done) => self.settled(done),
             LandingWork::Merged { landable, merged } => {
-                let merged = self.keep_merged(merged);
+                let (merged, new) = self.keep_merged(merged);
                 self.complete(now, landable, merged);
+                self.keep_no_longer(new);
             }
             LandingWork::Approved { approving, landable, merged } => {
-                let merged = self.keep_merged(merged);
+                let (merged, new) = self.keep_merged(merged);
                 let now_heads = self.state.branch(&landable.branch).map_or_else(Vec::new, |heads| heads.lids());
                 if now_heads == landable.heads {
                     self.write_approval(now, approving, landable, merged);
@@ -248,20 +249,44 @@ impl Core {
                     // Something landed in the meantime: once more, on top of it.
                     self.landing.approving.push_front(approving);
                 }
+                self.keep_no_longer(new);
             }
-            LandingWork::Compared { carried, same } => self.compared(now, &carried, same),
+            LandingWork::Compared { carried, same } => {
+                self.compared(now, &carried, same);
+                // What was compared is kept for that no longer.
+                self.landing.refs_wanted = true;
+            }
             LandingWork::Refs(report) => self.refs_moved(now, report),
         }
     }
 
     /// What was merged is kept until a ref holds it, or nobody wants it.
-    fn keep_merged(&mut self, merged: Result<(Merged, Option<Adopted>), String>) -> Result<Merged, String> {
-        let (merged, adopted) = merged?;
-        if let (Some(adopted), Merged::Commit(new)) = (adopted, &merged) {
-            self.landing.keeping.arrived(adopted, vec![*new]);
-            self.landing.refs_wanted = true;
-        }
-        Ok(merged)
+    fn keep_merged(
+        &mut self,
+        merged: Result<(Merged, Option<Adopted>), String>,
+    ) -> (Result<Merged, String>, Option<ObjectId>) {
+        let (merged, adopted) = match merged {
+            Ok(merged) => merged,
+            Err(why) => return (Err(why), None),
+        };
+        let new = match (&merged, adopted) {
+            (Merged::Commit(new), Some(adopted)) => {
+                self.landing.keeping.arrived(adopted, vec![*new]);
+                Some(*new)
+            }
+            _ => None,
+        };
+        (Ok(merged), new)
+    }
+
+    /// A merge that did not become a landing is let go of with the next refs.
+    fn keep_no_longer(&mut self, new: Option<ObjectId>) {
+        self.landing.refs_wanted |= new.is_some_and(|new| !self.awaited().contains(&new));
+    }
+
+    /// Commits of landings that are not recomputed yet.
+    pub(super) fn awaited(&self) -> BTreeSet<ObjectId> {
+        self.state.unsettled().into_iter().map(|landing| landing.content.new).collect()
     }
 
     fn settled(&mut self, done: Vec<(Unsettled, Verdict, Option<Adopted>)>) {

@@ -18,7 +18,7 @@ use crate::limits;
 pub(super) struct Plan {
     /// Canonical branches with one head whose objects are here.
     canonical: Vec<(BranchName, ObjectId)>,
-    /// Handle and branch of open proposals whose objects are here.
+    /// Handle and branch of open proposals, and the last revision whose objects are here.
     proposals: BTreeMap<(Handle, BranchName), ObjectId>,
     /// Open proposals, to see which the canonical branch contains.
     open: Vec<(EventId, BranchName, ObjectId)>,
@@ -63,10 +63,13 @@ impl Core {
         let mut open = Vec::new();
         for proposal in self.state.open_proposals().filter(|proposal| proposal.state == ProposalState::Open) {
             let last = proposal.last;
+            // Until its objects are here the one before it stays: they are told from what that has.
+            let before = || self.state.revisions(&proposal.id).into_iter().rev().map(|revision| revision.tip);
+            let tip = if self.holds(&last.tip) { Some(last.tip) } else { before().find(|tip| self.holds(tip)) };
+            if let (Some(tip), Ok(handle)) = (tip, Handle::new(self.state.handle(&last.member))) {
+                proposals.insert((handle, last.branch.clone()), tip);
+            }
             if self.holds(&last.tip) {
-                if let Ok(handle) = Handle::new(self.state.handle(&last.member)) {
-                    proposals.insert((handle, last.branch.clone()), last.tip);
-                }
                 open.push((proposal.id, last.target.clone(), last.tip));
             }
         }

@@ -153,12 +153,8 @@ fn packs_of_git_and_of_people_are_left_alone() {
     // The user's own: fetched by git, and one of ours that they want kept.
     author.commit("b", "1\n");
     reader.git(&["-c", "fetch.unpackLimit=1", "fetch", "-q", author.dir().to_str().unwrap(), "main:theirs"]);
-    let noted: BTreeSet<_> = fs::read_dir(reader.dir().join(".git/lansync/packs"))
-        .unwrap()
-        .collect::<Vec<_>>()
-        .into_iter()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let noted = fs::read_dir(reader.dir().join(".git/lansync/packs")).unwrap();
+    let noted: BTreeSet<_> = noted.map(|entry| entry.unwrap().file_name()).collect();
     let (ours, theirs): (Vec<PathBuf>, Vec<PathBuf>) =
         packs(&reader).into_iter().partition(|pack| noted.contains(pack.file_stem().unwrap()));
     assert_eq!((ours.len(), theirs.len()), (31, 1));

@@ -20,7 +20,7 @@ pub enum Reason {
     Head,
     /// A landing that was not recomputed yet names it.
     Landing,
-    /// It is an approved revision that can still land, though there is a newer one.
+    /// It is an approved revision that can still land though there is a newer one, or is to be compared with that.
     Approved,
     /// It was rejected, and can be approved all the same until it is withdrawn.
     Rejected,
