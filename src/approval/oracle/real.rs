@@ -250,6 +250,9 @@ impl Kept {
         let mut rows = Rows::new(Arc::new(Memory::default()));
         for (table, key, value) in changed {
             match value {
+                Some(value) if table == Table::Events => {
+                    rows.put_event(EventId(key.try_into().unwrap()), postcard::from_bytes(value).unwrap());
+                }
                 Some(value) => rows.put(table, key.to_vec(), value.to_vec()),
                 None => rows.delete(table, key.to_vec()),
             }
