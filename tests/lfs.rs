@@ -12,8 +12,12 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::{LONG, Person, lan_or_skip, wait_for, wait_until_equal};
+
+/// How long a large file may take on a machine under load.
+const LARGE: Duration = Duration::from_secs(60);
 
 /// Content that does not compress, another one for each seed.
 fn content(seed: u64, len: usize) -> Vec<u8> {
@@ -187,14 +191,14 @@ fn killed_in_the_middle_nothing_is_half_there() {
     found(&ana, &content(5, 1_000));
     install(&bo);
     bo.join(&ana, "payroll", "contributor");
-    let large = content(6, 150_000_000);
+    let large = content(6, 100_000_000);
     let tip = commit_on(&ana, "large", "film.bin", &large);
     let halves = bo.dir().join(".git/lansync/media");
     let half = || -> Option<u64> {
         let entry = fs::read_dir(&halves).ok()?.flatten().next()?;
         Some(entry.metadata().ok()?.len()).filter(|len| *len > 0)
     };
-    wait_for("a part of it has come", LONG, || half().is_some());
+    wait_for("a part of it has come", LARGE, || half().is_some());
     bo.kill();
     let came = half();
     println!("killed with {came:?} of {} bytes", large.len());
@@ -204,9 +208,9 @@ fn killed_in_the_middle_nothing_is_half_there() {
 
     let _ = bo.up();
     wait_for("the proposal", LONG, || bo.has("ana/large", &tip));
-    wait_for("the rest has come", LONG, || media(&bo).len() == 2);
+    wait_for("the rest has come", LARGE, || media(&bo).len() == 2);
     assert_eq!(half(), None);
     let main = ana.land("ana/large");
-    wait_for("the clean local main moves", LONG, || bo.rev("main") == main);
+    wait_for("the clean local main moves", LARGE, || bo.rev("main") == main);
     assert_checked_out(&bo, "film.bin", &large);
 }
