@@ -93,9 +93,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 pub const REDIAL_MAX: Duration = Duration::from_secs(60);
 /// First wait before a peer that was lost is dialled again; doubles up to `REDIAL_MAX`.
 pub const REDIAL_MIN: Duration = Duration::from_secs(1);
-/// Sessions that one node keeps at once with clones of one member: a person has few machines, and clones are made at
-/// will. Half of `MESH_MOST`, so that others find room.
-pub const NEIGHBOURS_OF_ONE: usize = 8;
+/// Sessions that one node keeps at once with clones of one member, who makes them at will: a small project of one person
+/// is whole, and of the `MESH_MOST` that a node of a large one may have, others find six free.
+pub const NEIGHBOURS_OF_ONE: usize = MESH_WHOLE;
 
 /// Dials under way at once: each tries several addresses for some seconds, and a member may announce peers that are
 /// nowhere.

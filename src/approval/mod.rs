@@ -351,16 +351,15 @@ impl State {
 
     /// Does an ordinary event count now?
     fn counts(&self, row: &EventRow) -> bool {
-        row.flags & flags::ADMISSIBLE != 0 && self.is_live(self.authority.judge(), row)
+        row.flags & flags::ADMISSIBLE != 0 && self.is_live_by(self.authority.judge(), row)
     }
 
     /// Does an ordinary event count for a judge, whatever its author knew?
-    fn is_live(&self, judge: &authority::Judge, row: &EventRow) -> bool {
-        // By its own past it was allowed under the revocations there, and with fewer of them more is live.
-        if row.flags & flags::ADMISSIBLE != 0 && judge.is_calm() {
-            return judge.knows(&self.authority, row.place);
-        }
-        judge.live(&self.authority, &self.deed(row))
+    fn is_live_by(&self, judge: &authority::Judge, row: &EventRow) -> bool {
+        // By its own past it was allowed under the revocations there, and with fewer of them more is live. A fork may void
+        // what it rests on as well.
+        let is_calm = judge.is_calm(&self.authority);
+        (is_calm && row.flags & flags::ADMISSIBLE != 0) || judge.live(&self.authority, &self.deed(row))
     }
 
     fn row(&self, id: &EventId) -> Option<EventRow> {

@@ -79,19 +79,14 @@ impl Judge {
         Self::new(self.accepted.iter().filter(|gov| !some(*gov)).collect(), self.forks)
     }
 
-    /// Is no revocation accepted?
-    pub(in crate::approval) fn is_calm(&self) -> bool {
-        self.accepted.is_empty()
-    }
-
-    /// Does an event of this place count, as far as this judge knows of forks?
-    pub(in crate::approval) fn knows(&self, of: &Authority, place: Place) -> bool {
-        !self.forks || of.counts(place)
+    /// Is no revocation accepted, and no fork known to it?
+    pub(in crate::approval) fn is_calm(&self, of: &Authority) -> bool {
+        self.accepted.is_empty() && !(self.forks && of.strands.any_forked())
     }
 
     /// The event counts, if its kind needs no votes.
     pub(in crate::approval) fn live(&self, of: &Authority, deed: &Deed<'_>) -> bool {
-        if !self.knows(of, deed.place) {
+        if self.forks && !of.counts(deed.place) {
             return false;
         }
         let given = of.givers.get(&deed.identity).into_iter().flatten().any(|gov| {

@@ -73,7 +73,7 @@ impl State {
     /// it do not count: whoever saw it landed reverts it.
     fn base(&self, carried: &Carried<'_>, judge: &Judge) -> bool {
         // With fewer revocations more is live: only where something is missing does it matter who had seen it.
-        let live = |judge: &Judge| self.is_live(judge, &carried.row);
+        let live = |judge: &Judge| self.is_live_by(judge, &carried.row);
         (live(judge) || live(&self.unseen(judge, carried)))
             && (carried.land.is_join() || self.is_met(carried, judge, None))
     }
@@ -127,7 +127,7 @@ impl State {
                 && approve.commit == carried.land.tip
                 && (demands.own_counts || Some(member) != owner)
                 && view.is_maintainer(&self.authority, &member)
-                && self.is_live(judge, &row)
+                && self.is_live_by(judge, &row)
                 && head.is_none_or(|head| self.covers(approve, head));
             if counts {
                 members.insert(member);

@@ -91,7 +91,7 @@ impl Repository {
         let count = ids.len() as u64;
         let new = self.write_together(&ids, newest, stop)?;
         // All of them, before any other copy goes.
-        let index = new.packs.first().map(PathBuf::as_path).map(open_index).transpose()?;
+        let index = new.packs.first().map(|pack| open_index(pack)).transpose()?;
         if index.is_none_or(|index| ids.iter().any(|id| index.lookup(id).is_none())) {
             return Err(io::Error::other("the new pack lacks an object").into());
         }
