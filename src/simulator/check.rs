@@ -195,8 +195,10 @@ fn the_removed_hold_nothing_else(n: usize, node: &Node, wrong: &mut Vec<String>)
     let identity = node.identity.identity();
     let Some(removal) = node.state.removal(&identity, &node.peer).filter(|_| !node.greets(node)) else { return };
     let granted = |event: &&Arc<Event>| matches!(event.payload(), Payload::Grant(grant) if grant.identity == identity);
-    if node.log.order().iter().filter(granted).count() > 1 {
-        // It was let in again in between.
+    let waited = |event: &&Arc<Event>| matches!(event.payload(), Payload::Vote(vote) if vote.on == removal);
+    let order = node.log.order();
+    if order.iter().filter(granted).count() > 1 || order.iter().any(|event| waited(&event)) {
+        // It was let in again in between, or was a member still while its removal waited for votes.
         return;
     }
     let mut knows = BTreeSet::from([removal]);
