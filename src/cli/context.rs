@@ -30,24 +30,24 @@ impl Context {
 
     /// Asks the service; where that takes the passphrase of the identity key, asks for it and then again.
     pub(super) async fn ask(&self, request: Request) -> Result<Stream, Failure> {
-        let mut stream = self.ask_once(request.clone()).await?;
-        match stream.next().await {
-            Err(Failure::Refused(refusal)) if refusal.code == codes::PASSPHRASE => {
-                let passphrase = super::passphrase::present(refusal)?;
-                let millis = limits::KEY_OPEN.as_millis() as u64;
-                self.ask_once(Request::Unlock { passphrase, millis }).await?.done().await?;
-                self.ask_once(request).await
-            }
-            first => {
-                stream.first = first?;
-                Ok(stream)
-            }
-        }
+        let control = Control::connect(&self.home()?).await?;
+        let mut stream = Stream::live(control.request(&self.dir, request.clone()).await?)?;
+        stream.again = Some((self.clone(), request));
+        Ok(stream)
     }
 
-    async fn ask_once(&self, request: Request) -> Result<Stream, Failure> {
-        let control = Control::connect(&self.home()?).await?;
-        Stream::live(control.request(&self.dir, request).await?)
+    /// Gives the service the passphrase, and asks again.
+    async fn ask_unlocked(&self, request: Request, refusal: Refusal) -> Result<Source, Failure> {
+        let passphrase = super::passphrase::present(refusal)?;
+        let (home, millis) = (self.home()?, limits::KEY_OPEN.as_millis() as u64);
+        let unlock = Request::Unlock { passphrase, millis };
+        let mut replies = Control::connect(&home).await?.request(&self.dir, unlock).await?;
+        match replies.next().await? {
+            Some(Reply::Error(refusal)) => return Err(refusal.into()),
+            Some(_) => {}
+            None => return Err(unfinished()),
+        }
+        Ok(Stream::live(Control::connect(&home).await?.request(&self.dir, request).await?)?.source)
     }
 
     /// Asks the service, or looks into the repository where no service shares it.
@@ -72,7 +72,7 @@ impl Context {
 
     fn offline(&self, request: &Request) -> Result<Stream, Failure> {
         let replies = crate::node::offline(&self.dir, request)?;
-        Ok(Stream { first: None, source: Source::Offline(replies.into_iter()) })
+        Ok(Stream { first: None, again: None, source: Source::Offline(replies.into_iter()) })
     }
 
     /// Asks the service for one value.
@@ -103,6 +103,8 @@ pub(super) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
 /// The replies to one request.
 pub(super) struct Stream {
     first: Option<Reply>,
+    /// What was asked, for once more with the passphrase.
+    again: Option<(Context, Request)>,
     source: Source,
 }
 
@@ -113,7 +115,7 @@ enum Source {
 
 impl Stream {
     fn live(replies: Replies) -> Result<Self, Failure> {
-        Ok(Self { first: None, source: Source::Live { replies: Box::new(replies), signals: signals()? } })
+        Ok(Self { first: None, again: None, source: Source::Live { replies: Box::new(replies), signals: signals()? } })
     }
 
     /// The next reply; `None` after the last. A refusal is an error, and so is being interrupted.
@@ -121,16 +123,21 @@ impl Stream {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        let next = match &mut self.source {
-            Source::Live { replies, signals } => tokio::select! {
-                next = replies.next() => next?,
-                stop = signals.next() => return Err(stopped(stop)),
-            },
-            Source::Offline(replies) => replies.next(),
-        };
-        match next {
-            Some(Reply::Error(refusal)) => Err(refusal.into()),
-            next => Ok(next),
+        loop {
+            let next = match &mut self.source {
+                Source::Live { replies, signals } => tokio::select! {
+                    next = replies.next() => next?,
+                    stop = signals.next() => return Err(stopped(stop)),
+                },
+                Source::Offline(replies) => replies.next(),
+            };
+            match (next, self.again.take()) {
+                (Some(Reply::Error(refusal)), Some((context, request))) if refusal.code == codes::PASSPHRASE => {
+                    self.source = context.ask_unlocked(request, refusal).await?;
+                }
+                (Some(Reply::Error(refusal)), _) => return Err(refusal.into()),
+                (next, _) => return Ok(next),
+            }
         }
     }
 
