@@ -5,7 +5,9 @@
 
 pub mod codes;
 mod people;
+mod proposals;
 mod stats;
+mod status;
 
 use std::path::PathBuf;
 
@@ -14,8 +16,12 @@ use serde::{Deserialize, Serialize};
 mod rights;
 
 pub use people::{AcceptDone, Invite, LinkTicket, Machine, Member, MemberPeer, UnlinkDone};
+pub use proposals::{Approval, Commit, Conflict, Proposal, ProposalDetail};
 pub use rights::{Ballot, LeaveDone, Policy, RevokeDone, RoleDone, Verified, VoteDone};
 pub use stats::{DayStats, LandingTime, LogStats, MemberStats};
+pub use status::{
+    BranchStatus, LastLanding, LocalBranch, LogStatus, Me, NotShared, Peer, ProposalCounts, Status, Waiting,
+};
 
 /// Raised whenever an older command line could misread what a newer service says, or the reverse.
 pub const CONTROL_VERSION: u32 = 1;
@@ -456,264 +462,6 @@ pub struct CloneDone {
     /// Files that are pointers of Git LFS, as nobody who was here had their content.
     #[serde(default)]
     pub pointers: u64,
-}
-
-/// `status --json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// As of when, if not now.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub at: Option<String>,
-    /// The project.
-    pub project: ProjectName,
-    /// Me.
-    pub me: Me,
-    /// Does a service share this repository now?
-    pub running: bool,
-    /// The log.
-    pub log: LogStatus,
-    /// The canonical branches.
-    pub branches: Vec<BranchStatus>,
-    /// Peers other than me.
-    pub peers: Vec<Peer>,
-    /// How many proposals.
-    pub proposals: ProposalCounts,
-    /// What others have still to receive from here.
-    pub waiting: Waiting,
-    /// Local branches with commits that are not offered.
-    pub not_shared: Vec<NotShared>,
-    /// What is wrong.
-    pub problems: Vec<Refusal>,
-    /// The last landing, for the first line on a screen.
-    pub last_landing: Option<LastLanding>,
-    /// The open proposals, as `list` gives them.
-    pub open: Vec<Proposal>,
-    /// Who asks to join.
-    pub asking: Vec<Member>,
-    /// What waits for votes.
-    #[serde(default)]
-    pub votes: Vec<Ballot>,
-}
-
-/// Who I am.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Me {
-    /// This clone's key.
-    pub peer: String,
-    /// My handle.
-    pub member: String,
-    /// My role.
-    pub role: String,
-}
-
-/// The log in numbers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LogStatus {
-    /// Events held.
-    pub events: u64,
-    /// Feeds held.
-    pub feeds: u64,
-    /// Equal on two peers = same log.
-    pub digest: String,
-}
-
-/// One canonical branch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BranchStatus {
-    /// Its name.
-    pub name: String,
-    /// The commit that the log decides; null while it has several heads or none.
-    pub tip: Option<String>,
-    /// `ok`, `joining`, `diverged`, `catching-up` or `needs-upgrade`.
-    pub state: String,
-    /// The commits of all heads.
-    pub heads: Vec<String>,
-    /// Where `refs/remotes/lansync/<name>` stands on this machine.
-    #[serde(rename = "ref")]
-    pub tracking: Option<String>,
-    /// A revocation moved it back.
-    pub rewound: bool,
-    /// The local branch of that name.
-    pub local: Option<LocalBranch>,
-    /// When the tip was landed.
-    pub moved_at: Option<String>,
-    /// Why the local branch did not follow, if it did not.
-    pub not_pulled: Option<String>,
-}
-
-/// A local branch beside its canonical one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LocalBranch {
-    /// Its commit.
-    pub tip: String,
-    /// Commits it has and the canonical branch has not.
-    pub ahead: u64,
-    /// Commits the canonical branch has and it has not.
-    pub behind: u64,
-}
-
-/// One other peer: `peers --json`, and `status --json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Peer {
-    /// Its key.
-    pub peer: String,
-    /// Whose it is.
-    pub member: String,
-    /// Is there a session with it?
-    pub connected: bool,
-    /// `lan`, `direct` or `relay`.
-    pub path: Option<String>,
-    /// Round trip.
-    pub rtt_ms: Option<f64>,
-    /// The program version it told.
-    pub version: Option<String>,
-    /// Its address.
-    pub addr: Option<String>,
-    /// When it was last connected.
-    pub last_seen: Option<String>,
-    /// Does it hold all that I hold, as far as I know?
-    pub up_to_date: Option<bool>,
-}
-
-/// How many proposals are open.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ProposalCounts {
-    /// All.
-    pub open: u64,
-    /// My own.
-    pub mine: u64,
-    /// That wait for my approval.
-    pub my_turn: u64,
-}
-
-/// What others have still to receive.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Waiting {
-    /// Events.
-    pub events: u64,
-    /// Tips whose objects some member lacks.
-    pub objects: u64,
-    /// Members.
-    pub members: u64,
-    /// Own events that nobody else holds yet.
-    #[serde(default)]
-    pub unsent: u64,
-}
-
-/// A branch that is not offered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct NotShared {
-    /// The branch.
-    pub branch: String,
-    /// Commits that only it has.
-    pub commits: u64,
-    /// Why, as a short clause.
-    pub why: String,
-}
-
-/// A landing, for the first line of `status`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LastLanding {
-    /// The branch that moved.
-    pub branch: String,
-    /// To which commit.
-    pub commit: String,
-    /// When, RFC 3339: when this machine's ref moved, else the event's time.
-    pub at: String,
-    /// `bo/fix`; null for a join.
-    pub proposal: Option<String>,
-    /// Who approved.
-    pub approved_by: Vec<String>,
-}
-
-/// One proposal: `list --json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Proposal {
-    /// Its id.
-    pub id: String,
-    /// `handle/branch`.
-    pub name: String,
-    /// Handle of its author.
-    pub author: String,
-    /// The canonical branch it is offered to.
-    pub target: String,
-    /// The id of its last revision.
-    pub revision: String,
-    /// That revision's commit.
-    pub tip: String,
-    /// The first line of its commit.
-    pub title: String,
-    /// Commits it adds, null while its objects are not here.
-    pub commits: Option<u64>,
-    /// Lines added and removed, null while its objects are not here.
-    pub lines: Option<(u64, u64)>,
-    /// `open`, `landed`, `withdrawn` or `rejected`.
-    pub state: String,
-    /// Approvals of the last revision.
-    pub approvals: Vec<Approval>,
-    /// What keeps it from landing, as short clauses.
-    pub needs: Vec<String>,
-    /// Conflicts.
-    pub conflicts: Vec<Conflict>,
-    /// The proposal whose commits it contains.
-    pub builds_on: Option<String>,
-    /// It waits for my approval.
-    pub my_turn: bool,
-    /// When the last revision was offered.
-    pub at: String,
-    /// Are its objects here?
-    pub here: bool,
-    /// Why it was rejected.
-    pub reason: Option<String>,
-}
-
-/// One approval.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Approval {
-    /// By whom.
-    pub member: String,
-    /// Of which commit.
-    pub commit: String,
-    /// When.
-    pub at: String,
-    /// What was said with it.
-    pub message: Option<String>,
-}
-
-/// Files that do not merge.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Conflict {
-    /// With a branch or another proposal.
-    pub with: String,
-    /// Which.
-    pub paths: Vec<String>,
-}
-
-/// `show --json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ProposalDetail {
-    /// The proposal.
-    #[serde(flatten)]
-    pub proposal: Proposal,
-    /// The commits it adds, newest first (at most 100).
-    pub log: Vec<Commit>,
-    /// The commit from which `git diff BASE TIP` shows the change.
-    pub base: Option<String>,
-    /// How many revisions it had.
-    pub revisions: u64,
-}
-
-/// One commit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Commit {
-    /// Its id.
-    pub id: String,
-    /// Its first line.
-    pub title: String,
-    /// Its author's name.
-    pub author: String,
-    /// Its author's time.
-    pub at: String,
 }
 
 /// `approve --json`.

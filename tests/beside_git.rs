@@ -10,6 +10,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,15 @@ const HOUSEKEEPING: [&[&str]; 7] = [
     &["-c", "gc.cruftPacks=false", "gc", "--quiet"],
 ];
 
+/// Says that it is over when it is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Is this object here, with all that it reaches?
 fn is_whole(who: &Person<'_>, commit: &str) -> bool {
     who.try_git(&["rev-list", "--objects", "--quiet", commit]).status.success()
@@ -70,14 +80,17 @@ fn what_is_needed_outlives_any_housekeeping_and_what_is_not_goes() {
     let (ana, bo) = (Person::on(&on_ana, "ana"), Person::on(&on_bo, "bo"));
     ana.found("payroll");
     bo.join(&ana, "payroll", "contributor");
-    let (done, people) = (AtomicBool::new(false), [&ana, &bo]);
+    let (done, turn, people) = (AtomicBool::new(false), Mutex::new(()), [&ana, &bo]);
     people.iter().for_each(|who| prune_at_once(who));
     let commands: Vec<(PathBuf, PathBuf)> = people.map(|who| (who.dir(), who.home().join(".gitconfig"))).into();
     std::thread::scope(|scope| {
+        // Also where something below fails: the scope waits for git.
+        let (end, turn) = (Ends(&done), &turn);
         let git = scope.spawn(|| {
             let mut runs = 0;
             while !done.load(Ordering::Relaxed) {
                 for (dir, config) in &commands {
+                    let _turn = turn.lock().unwrap();
                     let mut git = std::process::Command::new("git");
                     git.args(HOUSEKEEPING[runs % HOUSEKEEPING.len()]).current_dir(dir).env("GIT_CONFIG_GLOBAL", config);
                     let output = git.output().unwrap();
@@ -94,7 +107,10 @@ fn what_is_needed_outlives_any_housekeeping_and_what_is_not_goes() {
         for number in 0..6 {
             // Offered, and at once a commit that only lansync knows.
             let name = format!("fix{number}");
+            // Git's own `prune --expire now` takes what a `git commit` beside it is about to refer to.
+            let commits = turn.lock().unwrap();
             let tip = bo.commit_on(&name, &format!("{name}.txt"), "text\n", &format!("Fix {number}"));
+            drop(commits);
             wait_for("it is offered", LONG, || bo.has(&format!("bo/{name}"), &tip));
             let _ = bo.git(&["branch", "-q", "-D", &name]);
             wait_for("it arrives", LONG, || ana.has(&format!("bo/{name}"), &tip));
@@ -112,7 +128,7 @@ fn what_is_needed_outlives_any_housekeeping_and_what_is_not_goes() {
         for who in people {
             wait_for("the clean main follows", LONG, || who.rev("main") == main);
         }
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         println!("{} rounds of git's housekeeping", git.join().unwrap());
         let prune = || people.map(|who| who.git(HOUSEKEEPING[0]));
         prune();

@@ -27,7 +27,7 @@ fn links_to_submodules_are_shared_and_their_directories_left() {
     let (on_ana, on_bo) = (lan.host("ana"), lan.host("bo"));
     let (ana, bo) = (Person::on(&on_ana, "ana"), Person::on(&on_bo, "bo"));
     ana.repo("lib");
-    let first = ana.rev("HEAD");
+    let first = ana.commit("lib.txt", "1\n", "First");
     let second = ana.commit("lib.txt", "2\n", "Second");
     ana.repo("payroll");
     let _ = ana.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../lib", "lib"]);

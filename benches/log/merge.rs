@@ -75,7 +75,6 @@ impl Side {
             Message::Frontier { entries, last } => {
                 let located = self.state.locate(&entries);
                 assert!(located.parted.is_empty(), "nothing forked");
-                self.sync.handle(0, Input::Presumed { peer, heads: located.presumed });
                 let heads = located.heads;
                 self.sync.handle(0, Input::Frontier { peer, heads, entries: entries.len(), last });
             }

@@ -4,8 +4,6 @@
 //! which the chains differ is found by telling each other samples, 64 at a time; from there on each sends its own chain, in
 //! causal order as everything else.
 
-use std::collections::BTreeMap;
-
 use super::State;
 use crate::eventlog::rows::Place;
 use crate::eventlog::{FrontierEntry, short};
@@ -39,17 +37,12 @@ pub struct Located {
     pub parted: Vec<PeerId>,
     /// Heads that are further than ours go. Whether they are on the same chain is known when those events come.
     pub ahead: Vec<FrontierEntry>,
-    /// Strand to last number: what it is likely to have, as its head is further and neither side knows of a fork. If it has
-    /// another chain it finds our head on none of its own, and says so with samples of its chain.
-    pub presumed: Vec<(u32, u64)>,
 }
 
 impl State {
     /// Where the heads that a neighbour told stand here.
     pub fn locate(&self, entries: &[FrontierEntry]) -> Located {
         let mut located = Located::default();
-        let mut heads_of: BTreeMap<PeerId, usize> = BTreeMap::new();
-        entries.iter().for_each(|entry| *heads_of.entry(entry.feed).or_default() += 1);
         for entry in entries {
             let strands = self.authority.strands.of_feed(&entry.feed);
             let on = strands.iter().find_map(|strand| {
@@ -64,9 +57,6 @@ impl State {
                         located.parted.push(entry.feed);
                     } else {
                         located.ahead.push(*entry);
-                        if let ([strand], Some(1)) = (strands, heads_of.get(&entry.feed)) {
-                            located.presumed.push((*strand, self.authority.strands.get(*strand).seq));
-                        }
                     }
                 }
             }

@@ -45,7 +45,7 @@ pub(super) struct LandingState {
     pub(super) conflicts: Arc<BTreeMap<Key, Vec<String>>>,
     approving: VecDeque<Approving>,
     /// Answers that say "landed", to be given when the refs and the local branch say so too.
-    landed: Vec<(ApproveDone, Answer)>,
+    landed: Vec<Landed>,
 }
 
 /// An `approve` on its way.
@@ -55,6 +55,18 @@ pub(super) struct Approving {
     pub(super) message: String,
     pub(super) reply: Answer,
 }
+
+/// The answer to an `approve` that landed.
+struct Landed {
+    done: ApproveDone,
+    new: ObjectId,
+    /// No longer than this: what it needs may not be here.
+    until: Millis,
+    reply: Answer,
+}
+
+/// How long an `approve` waits for its refs. Milliseconds are usual; a large checkout takes as long as it takes.
+const LANDED_WAIT: Millis = 5_000;
 
 /// A finished job.
 pub(super) enum LandingWork {
@@ -88,7 +100,8 @@ impl LandingState {
     }
 
     pub(super) fn next_wake(&self) -> Option<Millis> {
-        if self.busy { None } else { self.due.values().min().copied() }
+        let landed = self.landed.iter().map(|one| one.until);
+        if self.busy { None } else { self.due.values().copied().chain(landed).min() }
     }
 
     pub(super) fn approve(&mut self, approving: Approving) {
@@ -138,9 +151,10 @@ impl Core {
             let then = |report| Wake::Landing(Box::new(LandingWork::Refs(report)));
             return super::objects::with_repo(self, move |repo| plan.carry_out(repo), then);
         }
-        for (done, reply) in std::mem::take(&mut self.landing.landed) {
-            answer(&done, reply);
-        }
+        let waits = |one: &Landed| now < one.until && unsettled.iter().any(|next| next.content.new == one.new);
+        let (waiting, ready) = std::mem::take(&mut self.landing.landed).into_iter().partition(waits);
+        self.landing.landed = waiting;
+        ready.into_iter().for_each(|Landed { done, reply, .. }| answer(&done, reply));
         if self.start_carrying() {
             self.landing.busy = true;
             return;
@@ -194,12 +208,22 @@ impl Core {
         }
     }
 
+    /// Commits from which those of these landings may be reached: what is canonical, and what was offered since in the same
+    /// proposals.
+    fn near(&self, unsettled: &[Unsettled]) -> Vec<ObjectId> {
+        let mut near = self.state.newest(&BTreeSet::new());
+        for revision in unsettled.iter().filter_map(|landing| self.state.revision(&landing.revision?)) {
+            near.extend(self.state.revisions(&revision.proposal).iter().map(|revision| revision.tip));
+        }
+        near
+    }
+
     fn start_settle(&mut self, unsettled: Vec<Unsettled>) {
         self.landing.busy = true;
         self.landing.absent.look();
         let held = self.held.clone();
         let newest: Vec<ObjectId> =
-            self.state.newest(&BTreeSet::new()).into_iter().filter(|commit| self.held.contains(commit)).collect();
+            self.near(&unsettled).into_iter().filter(|commit| self.held.contains(commit)).collect();
         let kept = self.landing.keeping.whole();
         let job = move |repo: &Repository| {
             let whole = |commit: &ObjectId| kept.contains(commit) || whole(repo, &held, &newest, commit);
@@ -468,8 +492,13 @@ impl Core {
             needs,
         };
         self.once_durable(Box::new(move |core, result| match result {
-            Ok(()) if done.landed.is_some() => core.landing.landed.push((done, reply)),
-            Ok(()) => answer(&done, reply),
+            Ok(()) => match lands {
+                Some(new) => {
+                    let until = core.clock.steady() + LANDED_WAIT;
+                    core.landing.landed.push(Landed { done, new, until, reply });
+                }
+                None => answer(&done, reply),
+            },
             Err(refusal) => drop(reply.send(Err(refusal))),
         }));
     }

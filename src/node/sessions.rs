@@ -259,7 +259,6 @@ impl Core {
             let room = limits::FRONTIER_ENTRIES.saturating_sub(session.ahead.len());
             session.ahead.extend(located.ahead.into_iter().take(room));
         }
-        self.sync.handle(now, Input::Presumed { peer, heads: located.presumed });
         for feed in located.parted {
             let samples = self.state.samples(&feed);
             self.say(now, peer, Message::Chain(samples).encode(), false);

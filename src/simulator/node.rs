@@ -394,11 +394,11 @@ impl Node {
         match message {
             Message::Events(events) => self.sent(now, peer, &events),
             Message::Frontier { entries, last } => {
-                let heads = self.located(now, peer, &entries);
+                let heads = self.located(peer, &entries);
                 self.input(now, Input::Frontier { peer, heads, entries: entries.len(), last });
             }
             Message::Held(entries) => {
-                let heads = self.located(now, peer, &entries);
+                let heads = self.located(peer, &entries);
                 self.input(now, Input::Has { peer, heads });
             }
             Message::Objects(commits) => self.input(now, Input::Serves { peer, commits }),
@@ -430,10 +430,9 @@ impl Node {
         }
     }
 
-    fn located(&mut self, now: Millis, peer: PeerId, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
+    fn located(&mut self, peer: PeerId, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
         let located = self.state.locate(entries);
         self.ahead.entry(peer).or_default().extend(located.ahead);
-        self.sync.handle(now, Input::Presumed { peer, heads: located.presumed });
         for feed in located.parted {
             let message = Message::Chain(self.state.samples(&feed));
             self.out.push(Do::Say { peer, message, flush: false });

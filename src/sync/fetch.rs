@@ -99,12 +99,10 @@ impl Fetches {
         }
     }
 
-    /// A session ended.
+    /// A session ended. What it was asked for is asked for elsewhere once [`Fetches::failed`] says so: then it is known what
+    /// came before it was cut.
     pub fn peer_down(&mut self, peer: &PeerId) {
         self.neighbours.remove(peer);
-        for want in self.wants.values_mut().filter(|want| want.in_flight.is_some_and(|(from, _)| from == *peer)) {
-            want.in_flight = None;
-        }
     }
 
     /// A neighbour says that it serves `commits`.
@@ -296,8 +294,11 @@ mod tests {
         fetches.peer_up(A);
         fetches.peer_up(B);
         fetches.want(tip(1), A);
-        assert_eq!(fetches.next(0)[0].from, A);
+        let cut = fetches.next(0).remove(0);
+        assert_eq!(cut.from, A);
         fetches.peer_down(&A);
+        assert_eq!(fetches.next(0), [], "some of it may have come");
+        fetches.failed(0, &cut);
         assert_eq!(fetches.next(0)[0].from, B);
     }
 

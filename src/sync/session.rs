@@ -39,14 +39,6 @@ pub enum Input {
         /// Strand to last number.
         heads: Vec<(u32, u64)>,
     },
-    /// It is likely to hold these, as it told of more of the same feeds: they are not sent unless [`Input::Lacks`] says
-    /// that it was wrong, and not counted as held.
-    Presumed {
-        /// Who.
-        peer: PeerId,
-        /// Strand to last number.
-        heads: Vec<(u32, u64)>,
-    },
     /// It got what it was just sent from others before.
     Enough(PeerId),
     /// It told which objects it serves.
@@ -216,11 +208,6 @@ impl Sync {
             Input::Frontier { peer, heads, entries, last } => self.told_frontier(now, peer, &heads, entries, last),
             Input::Has { peer, heads } => {
                 self.has(now, peer, &heads);
-            }
-            Input::Presumed { peer, heads } => {
-                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    heads.into_iter().for_each(|(strand, seq)| raise(&mut neighbour.has, strand, seq));
-                }
             }
             Input::Enough(peer) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
