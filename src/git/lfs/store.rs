@@ -3,9 +3,11 @@
 //! What comes is written to `<common dir>/lansync/media/`, where git-lfs does not look, hashed as it is written, made
 //! durable, and only then given its name. Half a file stays there to be gone on with, for a while.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
@@ -146,15 +148,26 @@ impl MediaStore {
         }
         fs::create_dir_all(&self.halves).map_err(MediaRefused::io)?;
         let half = self.half(&media.id);
+        let _receiving = Receiving::begin(&half);
+        let mut left = media.size - begun;
+        if self.path(&media.id).metadata().is_ok_and(|data| data.len() == media.size) {
+            // It came by another connection. What follows it in this one is wanted still.
+            let rest = io::copy(&mut input.take(left), &mut io::sink()).map_err(MediaRefused::BrokenOff)?;
+            progress(rest);
+            return Ok(());
+        }
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&half);
         let mut file = file.map_err(MediaRefused::io)?;
+        if file.metadata().map_err(MediaRefused::io)?.len() < begun {
+            // The rest was asked for, and what came before it has been completed or cleaned up meanwhile.
+            return Err(MediaRefused::BrokenOff(io::ErrorKind::NotFound.into()));
+        }
         file.set_len(begun).map_err(MediaRefused::io)?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; BUFFER];
         hash_all(&mut file, &mut hash, &mut buffer).map_err(MediaRefused::io)?;
         file.seek(SeekFrom::Start(begun)).map_err(MediaRefused::io)?;
-        let mut left = media.size - begun;
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
             let read = match input.read(&mut buffer[..most]) {
@@ -203,6 +216,32 @@ impl MediaStore {
     }
 }
 
+/// Files that are being received. One whose connection has ended may still be written while the next one begins, and two
+/// that write one file would leave there what neither has checked.
+static RECEIVING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static RECEIVED: Condvar = Condvar::new();
+
+/// The right to write one of them, until it is dropped.
+struct Receiving(PathBuf);
+
+impl Receiving {
+    /// Waits until nobody else writes it: those end at the latest when their connection does.
+    fn begin(half: &Path) -> Self {
+        let all = RECEIVING.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = |all: &mut BTreeSet<PathBuf>| all.contains(half);
+        let mut all = RECEIVED.wait_while(all, taken).unwrap_or_else(PoisonError::into_inner);
+        all.insert(half.to_owned());
+        Self(half.to_owned())
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        RECEIVING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        RECEIVED.notify_all();
+    }
+}
+
 fn hash_all(file: &mut File, hash: &mut Sha256, buffer: &mut [u8]) -> io::Result<u64> {
     let mut size = 0;
     loop {
@@ -246,6 +285,23 @@ mod tests {
             entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
         }
         count(&store.storage)
+    }
+
+    #[test]
+    fn one_file_is_received_once_at_a_time() {
+        let half = PathBuf::from("a half that nobody else in these tests has");
+        let first = Receiving::begin(&half);
+        let (said, heard) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let (half, second) = (&half, said.clone());
+            scope.spawn(move || {
+                let _mine = Receiving::begin(half);
+                second.send("second").unwrap();
+            });
+            said.send("first").unwrap();
+            drop(first);
+        });
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["first", "second"]);
     }
 
     #[test]
