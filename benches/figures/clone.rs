@@ -1,0 +1,141 @@
+//! Clones, beside `git clone` over git:// between the same hosts.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::measure::{Memory, Peak, figure, median, middle, passed, secs, spent, spread};
+use crate::netns::{Host, Lan};
+use crate::people::{Daemon, Person, join, output, plain_git};
+
+/// How often each of two clones is timed.
+const CLONES: usize = 5;
+
+/// A link as slow as this, both ways; `None` for as fast as the machine is.
+#[derive(Clone, Copy)]
+pub(crate) struct Link {
+    pub(crate) name: &'static str,
+    /// Bits in a second.
+    pub(crate) rate: Option<u64>,
+}
+
+impl Link {
+    fn shape(self, host: &Host<'_>) {
+        let Some(rate) = self.rate else { return };
+        let mut command = host.command("tc");
+        // As much as a network card sends at once; the queue of a switch, in time.
+        let limits = ["burst", "128kb", "latency", "50ms"];
+        command.args(["qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", &format!("{rate}bit")]).args(limits);
+        output(command);
+    }
+}
+
+/// What one way to clone took, each time.
+#[derive(Default)]
+struct Taken {
+    wall: Vec<Duration>,
+    processor: Vec<Duration>,
+    /// On the cable, both ways.
+    bytes: Vec<u64>,
+    /// Of sender and receiver.
+    memory: [Peak; 2],
+}
+
+/// `lansync clone` and `git clone --single-branch` by turns, each with the files checked out and the tags of the branch.
+pub(crate) fn clones(lan: &Lan, stage: &Path, from: &Path, what: &str, link: Link) {
+    let what = &format!("{what}{}", link.name);
+    let (a, b) = (lan.host("ana"), lan.host("bo"));
+    let (ana, bo) = (Person::new(&a, stage), Person::new(&b, stage));
+    let hers = ana.repository(from, "payroll");
+    let objects = ana.git(&hers, &["rev-list", "--objects", "--all"]).lines().count();
+    let tags = ana.git(&hers, &["tag"]).lines().map(|tag| format!("refs/tags/{tag}\n")).collect::<String>();
+    ana.lansync(&hers, &["up", "-d"]);
+    let daemon = Daemon::start(&ana, &ana.home);
+    let url = daemon.url("payroll");
+    // The first time words are read out, which takes as long as people take. A member's next clone needs none.
+    let first = join(&ana, &hers, &bo, "payroll");
+    let files = bo.git(&first, &["ls-files"]).lines().count();
+    let pack = pack_of(&hers, &format!("refs/heads/main\n{tags}"));
+    figure(&format!("clone, {what}"), format!("{objects} objects, {files} files, git's pack has {pack} bytes"));
+    bo.lansync(&first, &["down"]);
+    std::fs::remove_dir_all(&first).expect("removed");
+    // Another project keeps the service up, as it is on most days.
+    let other = bo.home.join("other");
+    plain_git(&bo.home, &["init", "-q", "other"]);
+    bo.git(&other, &["commit", "-q", "--allow-empty", "-m", "One"]);
+    bo.lansync(&other, &["up", "-d"]);
+    for host in [&a, &b] {
+        link.shape(host);
+    }
+    let services = [(&ana, &hers), (&bo, &other)].map(|(who, dir)| who.service(dir).expect("the service's process"));
+    let (mut ours, mut gits, mut inside) = (Taken::default(), Taken::default(), Vec::new());
+    // The last round is for memory: looking at that takes time.
+    for round in 0..=CLONES {
+        let watched = round == CLONES;
+        let into = bo.home.join("git-clone");
+        timed(&mut gits, &[daemon.child.id()], [&a, &b], watched, || {
+            drop(bo.git(&bo.home, &["clone", "-q", "--single-branch", "-b", "main", &url, "git-clone"]));
+        });
+        let its_tags = bo.git(&into, &["show-ref", "--tags", "--dereference"]);
+        std::fs::remove_dir_all(&into).expect("removed");
+
+        let into = bo.home.join("lansync-clone");
+        let mut done = String::new();
+        timed(&mut ours, &services, [&a, &b], watched, || {
+            done = bo.lansync(&bo.home, &["--yes", "--json", "clone", "payroll", "lansync-clone", "--no-up"]);
+        });
+        let done: serde_json::Value = serde_json::from_str(&done).expect("JSON");
+        inside.push(Duration::from_secs_f64(done["seconds"].as_f64().expect("a number")));
+        assert_eq!(bo.git(&into, &["status", "--porcelain"]), "", "files that differ");
+        assert_eq!(bo.git(&into, &["rev-parse", "HEAD"]), ana.git(&hers, &["rev-parse", "main"]));
+        assert_eq!(bo.git(&into, &["show-ref", "--tags", "--dereference"]), its_tags, "the tags that git takes");
+        std::fs::remove_dir_all(&into).expect("removed");
+    }
+    figure(&format!("  git clone over git://, {what}"), spread(&gits.wall, secs));
+    figure(&format!("  lansync clone, {what}"), spread(&ours.wall, secs));
+    figure(&format!("    of it log and objects, {what}"), spread(&inside, secs));
+    let ratio = |ours: &[Duration], gits: &[Duration]| median(ours).as_secs_f64() / median(gits).as_secs_f64();
+    figure(&format!("clone against git clone, {what} (bound 0.5)"), format!("{:.2}", ratio(&ours.wall, &gits.wall)));
+    // On a machine that is busy with other things, this says more than the clock does.
+    figure(&format!("  git clone, processor time of both sides, {what}"), spread(&gits.processor, secs));
+    figure(&format!("  lansync clone, processor time of both sides, {what}"), spread(&ours.processor, secs));
+    figure(&format!("  the one against the other, {what}"), format!("{:.2}", ratio(&ours.processor, &gits.processor)));
+    let bytes = middle(&ours.bytes);
+    let against = bytes as f64 / pack as f64;
+    let gits_bytes = middle(&gits.bytes);
+    figure(&format!("  bytes on the cable, both ways, {what}"), format!("{bytes}, git {gits_bytes}"));
+    figure(&format!("  bytes on the cable against git's pack, {what} (bound 1.02)"), format!("{against:.3}"));
+    for (side, (ours, gits)) in ["sender", "receiver"].iter().zip(ours.memory.iter().zip(gits.memory)) {
+        figure(&format!("  peak memory of the {side}, {what} (bound git's)"), format!("{ours}; git {gits}"));
+    }
+    if let Some(rate) = link.rate {
+        let sending = Duration::from_secs_f64(pack as f64 * 8.0 / rate as f64);
+        let ratio = median(&ours.wall).as_secs_f64() / sending.as_secs_f64();
+        figure(&format!("  clone against sending git's pack ({}), {what}", secs(sending)), format!("{ratio:.2}"));
+    }
+}
+
+/// The bytes of the pack that git sends for these refs.
+fn pack_of(repo: &Path, refs: &str) -> u64 {
+    let list = repo.with_extension("refs");
+    let names: Vec<String> = refs.lines().map(|name| plain_git(repo, &["rev-parse", name])).collect();
+    std::fs::write(&list, names.join("\n") + "\n").expect("written");
+    let script = format!("git pack-objects -q --revs --delta-base-offset --stdout < '{}' | wc -c", list.display());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]).current_dir(repo);
+    output(command).parse().expect("a number")
+}
+
+/// Runs one clone, and notes what it took.
+fn timed(taken: &mut Taken, processes: &[u32], hosts: [&Host<'_>; 2], watched: bool, run: impl FnOnce()) {
+    let memory = watched.then(|| Memory::watch(hosts));
+    let (bytes, before, begun) = (passed(hosts[1]), spent(processes), Instant::now());
+    run();
+    let took = begun.elapsed();
+    if let Some(memory) = memory {
+        taken.memory = memory.peaks();
+        return;
+    }
+    taken.wall.push(took);
+    taken.processor.push(spent(processes) - before);
+    taken.bytes.push(passed(hosts[1]) - bytes);
+}
