@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::measure::{Memory, Peak, figure, median, middle, passed, secs, spent, spread};
+use crate::measure::{Memory, Peak, figure, median, middle, passed, secs, spent, spread, wait_for};
 use crate::netns::{Host, Lan};
 use crate::people::{Daemon, Person, join, output, plain_git};
 
@@ -67,7 +67,9 @@ pub(crate) fn clones(lan: &Lan, stage: &Path, from: &Path, what: &str, link: Lin
         link.shape(host);
     }
     let services = [(&ana, &hers), (&bo, &other)].map(|(who, dir)| who.service(dir).expect("the service's process"));
-    let (mut ours, mut gits, mut inside) = (Taken::default(), Taken::default(), Vec::new());
+    let (mut ours, mut gits) = (Taken::default(), Taken::default());
+    // Until the command ended; of it the log and the objects.
+    let (mut ended, mut inside) = (Vec::new(), Vec::new());
     // The last round is for memory: looking at that takes time.
     for round in 0..=CLONES {
         let watched = round == CLONES;
@@ -78,20 +80,28 @@ pub(crate) fn clones(lan: &Lan, stage: &Path, from: &Path, what: &str, link: Lin
         let its_tags = bo.git(&into, &["show-ref", "--tags", "--dereference"]);
         std::fs::remove_dir_all(&into).expect("removed");
 
+        let tags = its_tags.lines().filter(|line| !line.ends_with("^{}")).count();
         let into = bo.home.join("lansync-clone");
-        let mut done = String::new();
+        let (mut done, mut begun) = (String::new(), Instant::now());
         timed(&mut ours, &services, [&a, &b], watched, || {
-            done = bo.lansync(&bo.home, &["--yes", "--json", "clone", "payroll", "lansync-clone", "--no-up"]);
+            begun = Instant::now();
+            done = bo.lansync(&bo.home, &["--yes", "--json", "clone", "payroll", "lansync-clone"]);
+            ended.push(begun.elapsed());
+            wait_for("the tags", Duration::from_secs(60), || {
+                (count_files(&into.join(".git/refs/tags")) == tags).then_some(())
+            });
         });
         let done: serde_json::Value = serde_json::from_str(&done).expect("JSON");
         inside.push(Duration::from_secs_f64(done["seconds"].as_f64().expect("a number")));
         assert_eq!(bo.git(&into, &["status", "--porcelain"]), "", "files that differ");
         assert_eq!(bo.git(&into, &["rev-parse", "HEAD"]), ana.git(&hers, &["rev-parse", "main"]));
         assert_eq!(bo.git(&into, &["show-ref", "--tags", "--dereference"]), its_tags, "the tags that git takes");
+        bo.lansync(&into, &["down"]);
         std::fs::remove_dir_all(&into).expect("removed");
     }
     figure(&format!("  git clone over git://, {what}"), spread(&gits.wall, secs));
     figure(&format!("  lansync clone, {what}"), spread(&ours.wall, secs));
+    figure(&format!("    of it until the command ended, without tags, {what}"), spread(&ended, secs));
     figure(&format!("    of it log and objects, {what}"), spread(&inside, secs));
     let ratio = |ours: &[Duration], gits: &[Duration]| median(ours).as_secs_f64() / median(gits).as_secs_f64();
     figure(&format!("clone against git clone, {what} (bound 0.5)"), format!("{:.2}", ratio(&ours.wall, &gits.wall)));
@@ -112,6 +122,10 @@ pub(crate) fn clones(lan: &Lan, stage: &Path, from: &Path, what: &str, link: Lin
         let ratio = median(&ours.wall).as_secs_f64() / sending.as_secs_f64();
         figure(&format!("  clone against sending git's pack ({}), {what}", secs(sending)), format!("{ratio:.2}"));
     }
+}
+
+fn count_files(dir: &Path) -> usize {
+    std::fs::read_dir(dir).into_iter().flatten().count()
 }
 
 /// The bytes of the pack that git sends for these refs.

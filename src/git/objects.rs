@@ -1,5 +1,9 @@
 //! Reading objects raw: no replace refs, no grafts, no attributes; and what a commit and a tree say.
 
+use std::fs::File;
+use std::path::PathBuf;
+
+use gix::bstr::ByteSlice as _;
 use gix::objs::{Find as _, Kind};
 use gix::odb::Header as _;
 
@@ -49,6 +53,13 @@ pub(super) enum EntryKind {
 impl Entry<'_> {
     /// The mode as a number; digits that are none, or too many, give one that nothing has.
     pub(super) fn mode(&self) -> u32 {
+        // All but always it is one of these.
+        match self.mode {
+            b"100644" => return 0o100_644,
+            b"40000" => return 0o040_000,
+            b"100755" => return 0o100_755,
+            _ => {}
+        }
         let digit = |mode: u32, c: &u8| match c {
             b'0'..=b'7' if mode < 1 << 27 => mode << 3 | u32::from(c - b'0'),
             _ => u32::MAX,
@@ -77,19 +88,82 @@ pub(super) fn entries(mut data: &[u8]) -> impl Iterator<Item = Option<Entry<'_>>
     })
 }
 
-fn split_entry(data: &[u8]) -> Option<(Entry<'_>, &[u8])> {
+/// The first entry of a tree's bytes, and what follows it; `None` where they begin with no entry.
+pub(super) fn split_entry(data: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     let space = data.iter().take(12).position(|byte| *byte == b' ')?;
     let (mode, rest) = (&data[..space], &data[space + 1..]);
-    let end = rest.iter().position(|byte| *byte == 0)?;
+    let end = rest.find_byte(0)?;
     let (name, rest) = (&rest[..end], &rest[end + 1..]);
     let (id, rest) = rest.split_first_chunk::<20>()?;
     Some((Entry { mode, name, id: gix::ObjectId::Sha1(*id) }, rest))
+}
+
+/// Which entries of a tree are those of another one. It is asked about them in their order.
+pub(super) struct Known<'a> {
+    data: &'a [u8],
+    base: &'a [u8],
+    /// How many bytes are the same from the start.
+    until: usize,
+    /// From here on the bytes are the same to the end, and entries begin here in both; `None` before the first entry that
+    /// does not lie before `until`.
+    from: Option<usize>,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn of(data: &'a [u8], base: &'a [u8]) -> Self {
+        Self { data, base, until: common(data, base), from: None }
+    }
+
+    /// Does the entry between these two places stand in the other tree too?
+    pub(super) fn holds(&mut self, start: usize, end: usize) -> bool {
+        // Up to there both are read alike.
+        end <= self.until || start >= *self.from.get_or_insert_with(|| again(self.data, self.base, start))
+    }
+}
+
+/// Where the entries of both are the same again, up to the end. Both have an entry that begins at `start`.
+fn again(data: &[u8], base: &[u8], start: usize) -> usize {
+    if base.is_empty() {
+        return data.len();
+    }
+    let back = common_end(&data[start..], &base[start..]);
+    let (mut here, mut there) = (&data[start..], &base[start..]);
+    while here.len() != there.len() || here.len() > back {
+        let longer = if here.len() >= there.len() { &mut here } else { &mut there };
+        match split_entry(longer) {
+            Some((_, after)) => *longer = after,
+            None => return data.len(),
+        }
+    }
+    data.len() - here.len()
+}
+
+/// Bytes that are compared at once.
+const BLOCK: usize = 32;
+
+/// How many bytes two texts have in common at their start, a block at a time.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    let whole = a.chunks_exact(BLOCK).zip(b.chunks_exact(BLOCK)).take_while(|(a, b)| a == b).count() * BLOCK;
+    whole + a[whole..].iter().zip(&b[whole..]).take_while(|(a, b)| a == b).count()
+}
+
+/// The same at their end.
+fn common_end(a: &[u8], b: &[u8]) -> usize {
+    let whole = a.rchunks_exact(BLOCK).zip(b.rchunks_exact(BLOCK)).take_while(|(a, b)| a == b).count() * BLOCK;
+    let (a, b) = (&a[..a.len() - whole], &b[..b.len() - whole]);
+    whole + a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
 }
 
 impl Objects {
     /// The objects of a repository, its alternates included.
     pub(super) fn of(repo: &Repository) -> Self {
         Self::new(repo.local().objects.into_inner())
+    }
+
+    /// The same, with packs opened for this alone: once it is dropped nothing of them stays in memory. For what goes
+    /// through a whole history.
+    pub(super) fn apart(repo: &Repository) -> std::io::Result<Self> {
+        gix::odb::at(repo.common_dir().join("objects"), gix::hash::Kind::Sha1).map(Self::new)
     }
 
     pub(super) fn new(mut handle: gix::odb::Handle) -> Self {
@@ -103,9 +177,17 @@ impl Objects {
         self
     }
 
-    /// For writing packs, which keeps the packs open that objects are copied from.
-    pub(super) fn into_handle(self) -> gix::odb::Handle {
-        self.handle
+    /// Keeps what deltas are against in memory, as much as this many bytes: worth it where much of a history is read.
+    pub(super) fn with_bases(mut self, bytes: usize) -> Self {
+        self.handle.set_pack_cache(move || Box::new(gix_pack::cache::lru::MemoryCappedHashmap::new(bytes)));
+        self
+    }
+
+    /// The directories in which its packs lie.
+    pub(super) fn pack_dirs(&self) -> std::io::Result<Vec<PathBuf>> {
+        let store = self.handle.store_ref();
+        let alternates = store.alternate_db_paths().map_err(|error| std::io::Error::other(chain(&error)))?;
+        Ok(std::iter::once(store.path().to_owned()).chain(alternates).map(|dir| dir.join("pack")).collect())
     }
 
     pub(super) fn has(&self, id: &gix::oid) -> bool {
@@ -208,6 +290,20 @@ pub(super) fn commit_of(data: &[u8]) -> Option<Commit> {
         }
     }
     Some(Commit { tree, parents, time })
+}
+
+/// Reads exactly what lies there in a file.
+#[cfg(unix)]
+pub(super) fn read_at(file: &mut File, out: &mut [u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, at)
+}
+
+/// Reads exactly what lies there in a file.
+#[cfg(not(unix))]
+pub(super) fn read_at(file: &mut File, out: &mut [u8], at: u64) -> std::io::Result<()> {
+    use std::io::{Read as _, Seek as _};
+    file.seek(std::io::SeekFrom::Start(at))?;
+    file.read_exact(out)
 }
 
 /// An error with its causes, in one line.

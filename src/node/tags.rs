@@ -18,6 +18,9 @@ use crate::limits;
 /// Bytes of names that one event takes, so that it stays within its own.
 const NAMES: usize = 6_000;
 
+/// So many tags are made with one write.
+const TOGETHER: usize = 4;
+
 /// What is known of tags.
 #[derive(Default)]
 pub(super) struct Tags {
@@ -118,8 +121,24 @@ pub(super) fn make(repo: &Repository, tags: Vec<CanonicalTag>, tips: &[ObjectId]
         }
     };
     report.lacking.extend(missing.into_iter().filter(|tag| inside.contains(&tag.commit)));
-    for (tag, there) in whole.into_iter().filter(|(tag, _)| inside.contains(&tag.commit)) {
-        match if there { Ok(()) } else { repo.set_tag(&tag.name, tag.object) } {
+    whole.retain(|(tag, _)| inside.contains(&tag.commit));
+    let new: Vec<_> = whole.iter().filter(|(_, there)| !there).map(|(tag, _)| (tag.name.clone(), tag.object)).collect();
+    let mut made = BTreeMap::new();
+    if new.len() >= TOGETHER {
+        match repo.set_tags(&new).and_then(|()| repo.tags()) {
+            Ok(now) => made = now,
+            Err(error) => {
+                report.failed.push(error.to_string());
+                return report;
+            }
+        }
+    }
+    for (tag, there) in whole {
+        match if there || made.get(&tag.name) == Some(&tag.object) {
+            Ok(())
+        } else {
+            repo.set_tag(&tag.name, tag.object)
+        } {
             Ok(()) => {
                 report.whole.push(tag.object);
                 report.here.push(tag.name);

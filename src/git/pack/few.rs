@@ -38,10 +38,10 @@ struct Place {
 }
 
 /// An entry's header and its compressed bytes.
-struct Encoded {
-    header: Header,
-    size: usize,
-    compressed: Vec<u8>,
+pub(super) struct Encoded {
+    pub(super) header: Header,
+    pub(super) size: usize,
+    pub(super) compressed: Vec<u8>,
     depth: u32,
 }
 
@@ -59,9 +59,7 @@ pub(super) fn write(
     out: &mut dyn Write,
     stop: &AtomicBool,
 ) -> Result<u64, PackError> {
-    let mut pack = Hashed { out, hash: gix::hash::hasher(gix::hash::Kind::Sha1), bytes: 0 };
-    let header = gix_pack::data::header::encode(gix_pack::data::Version::V2, count);
-    pack.write_all(&header).map_err(PackError::Write)?;
+    let mut pack = Hashed::begin(out, count)?;
     let mut written: HashMap<gix::ObjectId, Place> = HashMap::default();
     let coming: HashSet<gix::ObjectId> = items.iter().map(|item| item.id).collect();
     let (mut buf, mut base_buf) = (Vec::new(), Vec::new());
@@ -106,9 +104,7 @@ pub(super) fn write(
         pack.write_all(&best.compressed).map_err(PackError::Write)?;
         written.insert(item.id, Place { offset, depth: best.depth });
     }
-    let digest = pack.hash.try_finalize().map_err(|error| PackError::Copying(error.to_string()))?;
-    pack.out.write_all(digest.as_bytes()).map_err(PackError::Write)?;
-    Ok(pack.bytes + digest.as_bytes().len() as u64)
+    pack.end()
 }
 
 /// Text compresses to a third, hardly ever to less than this part.
@@ -121,7 +117,8 @@ fn delta(objects: &Objects, (kind, data): (Kind, &[u8]), base: &gix::ObjectId, b
     Index::new(base)?.delta(data, data.len())
 }
 
-fn whole(kind: Kind, data: &[u8]) -> Result<Encoded, PackError> {
+/// An object as it is, compressed.
+pub(super) fn whole(kind: Kind, data: &[u8]) -> Result<Encoded, PackError> {
     Ok(Encoded { header: header_of(kind), size: data.len(), compressed: deflate(data, Vec::new())?, depth: 0 })
 }
 
@@ -141,11 +138,28 @@ fn deflate<W: Write>(data: &[u8], out: W) -> Result<W, PackError> {
     Ok(deflate.into_inner())
 }
 
-/// Hashes what passes through.
-struct Hashed<'a> {
+/// Hashes what passes through, and counts it.
+pub(super) struct Hashed<'a> {
     out: &'a mut dyn Write,
     hash: gix::hash::Hasher,
-    bytes: u64,
+    pub(super) bytes: u64,
+}
+
+impl<'a> Hashed<'a> {
+    /// Begins a pack of so many objects.
+    pub(super) fn begin(out: &'a mut dyn Write, count: u32) -> Result<Self, PackError> {
+        let mut pack = Self { out, hash: gix::hash::hasher(gix::hash::Kind::Sha1), bytes: 0 };
+        let header = gix_pack::data::header::encode(gix_pack::data::Version::V2, count);
+        pack.write_all(&header).map_err(PackError::Write)?;
+        Ok(pack)
+    }
+
+    /// Ends it; gives its size in bytes.
+    pub(super) fn end(self) -> Result<u64, PackError> {
+        let digest = self.hash.try_finalize().map_err(|error| PackError::Copying(error.to_string()))?;
+        self.out.write_all(digest.as_bytes()).map_err(PackError::Write)?;
+        Ok(self.bytes + digest.as_bytes().len() as u64)
+    }
 }
 
 impl Write for Hashed<'_> {

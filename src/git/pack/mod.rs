@@ -73,6 +73,9 @@ const MOVED: usize = 1_000;
 /// Trees kept decoded while commits are compared with their parents, in bytes.
 const TREE_CACHE: usize = 32 << 20;
 
+/// What deltas are against that is kept in memory while a history is gone through, in bytes.
+const BASE_CACHE: usize = 16 << 20;
+
 impl Repository {
     /// Writes one pack of the objects reachable from `want` and not from those of `have` that are here.
     ///
@@ -106,7 +109,12 @@ impl Repository {
     ) -> Result<PackStats, PackError> {
         let wants = want.iter().map(|id| to_gix(id).ok_or(PackError::Missing(*id))).collect::<Result<Vec<_>, _>>()?;
         let haves: Vec<gix::ObjectId> = have.iter().filter_map(to_gix).collect();
-        let objects = Objects::of(self);
+        let objects = if haves.is_empty() {
+            let apart = Objects::apart(self).map_err(|error| PackError::Copying(error.to_string()))?;
+            apart.with_bases(BASE_CACHE)
+        } else {
+            Objects::of(self)
+        };
         let span = Span::new(&objects, &wants, &haves, stop)?;
         let objects = if span.common { objects.with_cache(TREE_CACHE) } else { objects };
         let few = if span.common { FEW_MORE } else { FEW };
@@ -130,7 +138,7 @@ impl Repository {
             let items: Vec<few::Item> = ids.into_iter().map(item).collect();
             few::write(&objects, &items, count, out, stop)?
         } else {
-            copied::write(Objects::of(self), ids, count, out, stop)?
+            copied::write(objects, ids, count, out, stop)?
         };
         out.flush().map_err(PackError::Write)?;
         Ok(PackStats { objects: u64::from(count), bytes })

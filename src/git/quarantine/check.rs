@@ -7,17 +7,15 @@ use gix::hashtable::HashSet;
 use gix::objs::Kind;
 
 use super::adopt::Room;
-use super::headers::{check_commit, check_tag};
+use super::headers::check_tag;
 use super::incoming::Incoming;
-use super::names::{self, Special, check_tree};
-use super::settings;
+use super::names::Special;
+use super::resolve::wrong_kind;
 use super::{BadTree, PackRefused};
-use crate::git::objects::{Objects, Unread, entries};
+use super::{links, settings};
+use crate::git::objects::{Objects, Unread};
 use crate::git::walk::{self, Ended, Found, Span, Visit};
 use crate::git::{Repository, from_gix};
-
-/// The mode of a symbolic link.
-const LINK: u32 = 0o120_000;
 
 /// Trees kept decoded while commits are compared with their parents, in bytes.
 const TREE_CACHE: usize = 32 << 20;
@@ -41,9 +39,45 @@ pub(super) fn packs(
     for pack in packs {
         indexed.push((index_of(pack)?, pack));
     }
-    let objects = room.objects()?.with_cache(TREE_CACHE);
     let store = room.objects()?;
-    run(&objects, &store, &indexed, wants, haves, stop)
+    special_files(&store, &indexed)?;
+    if let ([one], []) = (indexed.as_slice(), haves) {
+        return alone(one, wants);
+    }
+    run(&room.objects()?.with_cache(TREE_CACHE), &store, &indexed, wants, haves, stop)
+}
+
+/// Is a pack whole by itself? Each of its objects was looked at as it was built, so nothing is read again.
+fn alone((index, pack): &Indexed<'_>, wants: &[gix::ObjectId]) -> Result<(), PackRefused> {
+    let find = |id: &gix::oid| pack.kinds.find(index.pack_offset_at_index(index.lookup(id)?));
+    if let Some(missing) = wants.iter().find(|want| find(want).is_none()) {
+        return Err(PackRefused::MissingObject(from_gix(missing)));
+    }
+    links::hold(&pack.links, pack.kinds.len(), find)
+}
+
+/// Looks into the files that git itself reads.
+fn special_files(store: &Objects, packs: &[Indexed<'_>]) -> Result<(), PackRefused> {
+    let mut buf = Vec::new();
+    let all = packs.iter().flat_map(|(_, pack)| pack.links.iter()).flat_map(|links| links.special.iter());
+    for (id, special) in all.collect::<BTreeMap<_, _>>() {
+        let bad = |why: &str| PackRefused::BadObject { id: from_gix(id), why: why.to_owned() };
+        match store.kind(id) {
+            Ok(Kind::Blob) => {}
+            Ok(_) | Err(Unread::Missing(_)) => return Err(bad("it is no file, where git reads one")),
+            Err(corrupt) => return Err(new(corrupt)),
+        }
+        if store.size(id).map_err(new)? >= settings::MODULES_BYTES {
+            return Err(bad("it is too large for a file that git reads"));
+        }
+        let (_, data) = store.read(id, &mut buf).map_err(new)?;
+        let checked = match special {
+            Special::Modules => settings::check_modules(data),
+            Special::Attributes => settings::check_attributes(data),
+        };
+        checked.map_err(|why| bad(&why))?;
+    }
+    Ok(())
 }
 
 /// Opens the index of a pack in quarantine.
@@ -83,10 +117,8 @@ fn run(
 ) -> Result<(), PackRefused> {
     let span = Span::new(objects, wants, haves, stop)?;
     let unproven = packs.iter().flat_map(|(_, pack)| pack.bases.iter().copied()).collect();
-    let mut check =
-        Check { store, packs, span: &span, based_on: None, unproven, special: BTreeMap::new(), buf: Vec::new(), stop };
+    let mut check = Check { store, packs, span: &span, based_on: None, unproven, buf: Vec::new(), stop };
     walk::objects(objects, &span, &mut check, stop)?;
-    check.special_files()?;
     held(objects, check.unproven, haves, stop)
 }
 
@@ -141,8 +173,6 @@ struct Check<'a> {
     based_on: Option<HashSet<gix::ObjectId>>,
     /// What deltas are against, and was not seen yet in what the new commits are based on.
     unproven: HashSet<gix::ObjectId>,
-    /// Files that git itself reads.
-    special: BTreeMap<gix::ObjectId, Special>,
     buf: Vec<u8>,
     stop: &'a AtomicBool,
 }
@@ -151,28 +181,6 @@ impl Check<'_> {
     /// The kind of an object that came. What a pack was completed with did not come.
     fn in_pack(&self, id: &gix::oid) -> Option<Kind> {
         self.packs.iter().find_map(|(index, pack)| pack.kinds.at(index.pack_offset_at_index(index.lookup(id)?)))
-    }
-
-    /// Looks into the files that git itself reads.
-    fn special_files(&mut self) -> Result<(), PackRefused> {
-        for (id, special) in std::mem::take(&mut self.special) {
-            let bad = |why: &str| PackRefused::BadObject { id: from_gix(&id), why: why.to_owned() };
-            match self.store.kind(&id) {
-                Ok(Kind::Blob) => {}
-                Ok(_) | Err(Unread::Missing(_)) => return Err(bad("it is no file, where git reads one")),
-                Err(corrupt) => return Err(new(corrupt)),
-            }
-            if self.store.size(&id).map_err(new)? >= settings::MODULES_BYTES {
-                return Err(bad("it is too large for a file that git reads"));
-            }
-            let (_, data) = self.store.read(&id, &mut self.buf).map_err(new)?;
-            let checked = match special {
-                Special::Modules => settings::check_modules(data),
-                Special::Attributes => settings::check_attributes(data),
-            };
-            checked.map_err(|why| bad(&why))?;
-        }
-        Ok(())
     }
 
     /// Is this tree or file part of what the new commits are based on, at another path?
@@ -202,14 +210,11 @@ impl Visit for Check<'_> {
             None => return Err(PackRefused::MissingObject(from_gix(id))),
         };
         if kind != expected(found) {
-            let why = format!("it is a {kind}, where a {} should be", expected(found));
-            return Err(PackRefused::BadObject { id: from_gix(id), why });
+            return Err(wrong_kind(id, kind, expected(found)));
         }
         let bad = |why: String| PackRefused::BadObject { id: from_gix(id), why };
-        if found == Found::Commit {
-            let (_, data) = self.store.read(id, &mut self.buf).map_err(new)?;
-            check_commit(data).map_err(bad)?;
-        } else if found == Found::Tag {
+        // Commits and trees were looked at as they were built.
+        if found == Found::Tag {
             let (_, data) = self.store.read(id, &mut self.buf).map_err(new)?;
             let said = check_tag(data).map_err(bad)?;
             let target = gix::objs::TagRef::from_bytes(data, gix::hash::Kind::Sha1).map(|tag| tag.target());
@@ -227,19 +232,6 @@ impl Visit for Check<'_> {
 
     fn wants_bases(&self) -> bool {
         !self.unproven.is_empty()
-    }
-
-    fn tree(&mut self, id: &gix::oid, data: &[u8]) -> Result<(), PackRefused> {
-        check_tree(data).map_err(|why| PackRefused::BadTree { id: from_gix(id), why })?;
-        for entry in entries(data).flatten() {
-            if entry.mode() == LINK {
-                continue;
-            }
-            if let Some(special) = names::special(entry.name) {
-                self.special.insert(entry.id, special);
-            }
-        }
-        Ok(())
     }
 }
 

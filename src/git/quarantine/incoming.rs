@@ -14,11 +14,12 @@ use gix_pack::data::input::{BytesToEntriesIter, Entry, EntryDataMode, Mode};
 use gix_pack::data::{self, Version};
 
 use super::check::damaged;
+use super::index;
+use super::links::Links;
+use super::resolve::{self, Received, number};
 use super::{Files, Large, PackLimits, PackProgress, PackRefused};
 use crate::git::objects::{Objects, Unread, chain};
 
-/// Threads that rebuild objects from deltas.
-const THREADS: usize = 2;
 /// Progress is told once in this many objects.
 const TELL_EVERY: u64 = 512;
 
@@ -28,15 +29,14 @@ const CHECKSUM: usize = 20;
 /// Bytes held between the input and gix.
 const COPIED: usize = 64 << 10;
 
-/// Bytes that gix may take for its table of all objects of a pack, whatever one object may take.
-const OFFSETS: u64 = 2 << 30;
-
 /// A pack that arrived: its files, and of what kind its objects are.
 pub(super) struct Incoming {
     pub(super) files: Files,
     pub(super) kinds: Kinds,
     /// What it was completed with: it did not bring these, and whoever sent it need not have them.
     pub(super) bases: HashSet<gix::ObjectId>,
+    /// What its objects name, until that was held against what is here.
+    pub(super) links: Vec<Links>,
 }
 
 /// The kind of each object of a pack, by its place in the file.
@@ -47,21 +47,44 @@ pub(super) struct Kinds {
 }
 
 #[derive(Clone, Copy)]
-struct Place {
-    offset: u64,
-    kind: Kind,
+pub(super) struct Place {
+    pub(super) offset: u64,
+    pub(super) kind: Kind,
     /// How many deltas lie between it and something whole.
     depth: u32,
+    /// The checksum of the entry.
+    crc32: u32,
+    /// The place of what it is built on.
+    base: u32,
+}
+
+/// In place of a base: the object is whole, or what it is built on is not in the pack.
+const NONE: u32 = u32::MAX;
+
+impl Place {
+    /// The place of what it is built on, where it is a delta.
+    pub(super) fn base(&self) -> Option<u32> {
+        (self.base != NONE).then_some(self.base)
+    }
 }
 
 impl Kinds {
-    fn place(&self, offset: u64) -> Option<Place> {
-        let at = self.places.binary_search_by_key(&offset, |place| place.offset).ok()?;
-        Some(self.places[at])
+    fn place(&self, offset: u64) -> Option<usize> {
+        self.places.binary_search_by_key(&offset, |place| place.offset).ok()
     }
 
     pub(super) fn at(&self, offset: u64) -> Option<Kind> {
-        self.place(offset).map(|place| place.kind)
+        self.place(offset).map(|at| self.places[at].kind)
+    }
+
+    /// The place and the kind of what lies there.
+    pub(super) fn find(&self, offset: u64) -> Option<(u32, Kind)> {
+        self.place(offset).map(|at| (at as u32, self.places[at].kind))
+    }
+
+    /// How many objects lie in the pack.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
     }
 }
 
@@ -165,7 +188,7 @@ pub(super) fn receive(
         None => indexed.unwrap_or_else(|_| Err(PackRefused::BadPack("it cannot be read".to_owned()))),
     };
     let total = u64::from(count);
-    let (kinds, bases, name) = match received {
+    let Indexed { kinds, bases, links, name } = match received {
         Ok(received) => received,
         Err(why) => {
             let (objects, end) = flow.whole;
@@ -176,7 +199,7 @@ pub(super) fn receive(
     };
     progress(PackProgress { objects_done: total, objects_total: total, bytes: flow.bytes });
     let files = Files { pack, index, name, objects: total, bytes: flow.bytes };
-    Ok(Some(Incoming { files, kinds, bases }))
+    Ok(Some(Incoming { files, kinds, bases, links }))
 }
 
 /// The checksum of all that can be read.
@@ -325,63 +348,66 @@ struct Job<'a> {
     index: &'a Path,
 }
 
+/// A pack that was received and indexed.
+struct Indexed {
+    kinds: Kinds,
+    bases: HashSet<gix::ObjectId>,
+    links: Vec<Links>,
+    name: gix::ObjectId,
+}
+
 impl Job<'_> {
-    fn run(&self, flow: &RefCell<Flow<'_>>) -> Result<(Kinds, HashSet<gix::ObjectId>, gix::ObjectId), PackRefused> {
+    fn run(&self, flow: &RefCell<Flow<'_>>) -> Result<Indexed, PackRefused> {
         let hash = gix::hash::Kind::Sha1;
         let tap = Tap { flow, buf: Vec::new(), at: 0 };
         let reader = self.header.chain(tap);
         let entries = BytesToEntriesIter::new_from_header(reader, Mode::Verify, EntryDataMode::KeepAndCrc32, hash)
             .map_err(bad)?;
         let mut looked = Looked {
-            entries,
             flow,
             job: self,
-            kinds: Kinds::default(),
+            places: Vec::new(),
             deltas: gix::zlib::Inflate::default(),
             bases: Vec::new(),
-            appended: None,
+            on_bases: Vec::new(),
             done: 0,
             all_bytes: 0,
         };
-        let mut index = BufWriter::new(File::create_new(self.index).map_err(PackRefused::io(WRITING))?);
-        let complete = || {
-            let mut flow = flow.borrow_mut();
-            if let Err(why) = ended(flow.input) {
-                return Err(flow.refuse(why));
-            }
-            flow.file.flush().map_err(|error| flow.refuse(PackRefused::io(WRITING)(error)))?;
-            let pack = data::File::at(self.pack, hash).map_err(io::Error::other)?;
-            Ok((slice as fn(data::EntryRange, &data::File) -> Option<&[u8]>, pack))
-        };
-        let stop = flow.borrow().stop;
-        let outcome = gix_pack::index::write_data_iter_to_stream(
-            gix_pack::index::Version::default(),
-            complete,
-            &mut looked,
-            Some(THREADS),
-            &mut gix::progress::Discard,
-            &mut Noting { out: &mut index, flow },
-            stop,
-            hash,
-            Some(usize::try_from(self.limits.object_bytes.max(OFFSETS)).unwrap_or(usize::MAX)),
-            Version::V2,
-        );
-        let outcome = outcome.map_err(bad)?;
-        index.flush().map_err(PackRefused::io(WRITING))?;
-        if u64::from(outcome.num_objects) != u64::from(self.total) + looked.bases.len() as u64 {
+        let (mut name, mut end) = (None, 0);
+        for entry in entries {
+            let entry = entry.map_err(bad)?;
+            looked.look(&entry)?;
+            (name, end) = (entry.trailer, entry.pack_offset + entry.bytes_in_pack());
+        }
+        if looked.done != u64::from(self.total) {
             return Err(PackRefused::BadPack("it holds fewer objects than it says".to_owned()));
         }
-        let index = gix_pack::index::File::at(self.index, hash).map_err(bad)?;
-        let twice = (1..index.num_objects()).any(|at| index.oid_at_index(at - 1) == index.oid_at_index(at));
-        if twice {
+        let mut name = name.ok_or_else(|| PackRefused::BadPack("it ends early".to_owned()))?;
+        ended(flow.borrow_mut().input)?;
+        flow.borrow_mut().file.flush().map_err(PackRefused::io(WRITING))?;
+        if !looked.bases.is_empty() {
+            (name, end) = looked.complete()?;
+        }
+        let stop = flow.borrow().stop;
+        let Looked { mut places, bases, .. } = looked;
+        let came = self.total as usize;
+        let received = Received { file: self.pack, places: &places, end, came, limits: self.limits, stop };
+        let (ids, links) = resolve::objects(&received)?;
+        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+        order.sort_unstable_by_key(|at| ids[*at as usize]);
+        if order.windows(2).any(|pair| ids[pair[0] as usize] == ids[pair[1] as usize]) {
             return Err(PackRefused::BadPack("an object is in it twice".to_owned()));
         }
-        Ok((looked.kinds, looked.bases.into_iter().collect(), outcome.data_hash))
+        let entries = order.iter().map(|at| {
+            let place = &places[*at as usize];
+            index::Entry { id: ids[*at as usize], crc32: place.crc32, offset: place.offset }
+        });
+        let file = File::create_new(self.index).map_err(PackRefused::io(WRITING))?;
+        index::write(BufWriter::new(file), entries, name).map_err(PackRefused::io(WRITING))?;
+        // What it was completed with did not come.
+        places.truncate(came);
+        Ok(Indexed { kinds: Kinds { places }, bases: bases.into_iter().collect(), links, name })
     }
-}
-
-fn slice(range: data::EntryRange, pack: &data::File) -> Option<&[u8]> {
-    pack.entry_slice(range)
 }
 
 /// What gix says of a pack. What we said ourselves is kept in the flow and comes first.
@@ -395,82 +421,46 @@ fn bad(error: gix::Error) -> PackRefused {
     }
 }
 
-/// The index on its way to its file.
-struct Noting<'a, 'b, 'c> {
-    out: &'a mut BufWriter<File>,
-    flow: &'b RefCell<Flow<'c>>,
-}
-
-impl Write for Noting<'_, '_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write(bytes).map_err(|error| self.flow.borrow_mut().refuse(PackRefused::io(WRITING)(error)))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush().map_err(|error| self.flow.borrow_mut().refuse(PackRefused::io(WRITING)(error)))
-    }
-}
-
 /// Entries as they come, each held against the limits before anything is made of it, and then the bases that a thin
 /// pack lacks.
-struct Looked<'a, 'b, R> {
-    entries: BytesToEntriesIter<R>,
+struct Looked<'a, 'b> {
     flow: &'b RefCell<Flow<'a>>,
     job: &'b Job<'b>,
-    kinds: Kinds,
+    places: Vec<Place>,
     deltas: gix::zlib::Inflate,
     /// What deltas are against that is not in the pack, in order of their ids.
     bases: Vec<gix::ObjectId>,
-    /// The entries of these, once the pack has come to its end.
-    appended: Option<std::vec::IntoIter<Entry>>,
+    /// The places of these deltas, with what they are against.
+    on_bases: Vec<(u32, gix::ObjectId)>,
     done: u64,
     all_bytes: u64,
 }
 
-impl<R: BufRead> Iterator for Looked<'_, '_, R> {
-    type Item = Result<Entry, gix::Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(appended) = &mut self.appended {
-            return appended.next().map(Ok);
-        }
-        let checked = match self.entries.next() {
-            Some(Ok(mut entry)) => self.look(&entry).map(|()| {
-                entry.compressed = None;
-                entry
-            }),
-            Some(Err(error)) => return Some(Err(error)),
-            None if self.bases.is_empty() => return None,
-            None => match self.complete() {
-                Ok(entries) => return self.appended.insert(entries.into_iter()).next().map(Ok),
-                Err(why) => Err(why),
-            },
-        };
-        Some(checked.map_err(|why| gix::Error::from_error(self.flow.borrow_mut().refuse(why))))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.entries.size_hint()
-    }
-}
-
-impl<R: BufRead> Looked<'_, '_, R> {
+impl Looked<'_, '_> {
     fn look(&mut self, entry: &Entry) -> Result<(), PackRefused> {
         let limits = self.job.limits;
         let too_large = |what, size: u64, limit| PackRefused::TooLarge { what, size, limit };
-        let (kind, depth) = match entry.header {
+        let at = self.places.len() as u32;
+        let (kind, depth, base) = match entry.header {
             Header::OfsDelta { base_distance } => {
-                let base = entry.pack_offset.checked_sub(base_distance).and_then(|base| self.kinds.place(base));
+                let offset = entry.pack_offset.checked_sub(base_distance);
+                let place = |offset| self.places.binary_search_by_key(&offset, |place| place.offset).ok();
                 let nothing = || PackRefused::BadPack("a delta is against nothing".to_owned());
-                base.map(|base| (base.kind, base.depth + 1)).ok_or_else(nothing)?
+                let at = offset.and_then(place).ok_or_else(nothing)?;
+                (self.places[at].kind, self.places[at].depth + 1, at as u32)
             }
-            Header::RefDelta { base_id } => (self.base(base_id)?, 1),
-            plain => (plain.as_kind().expect("every other entry is of one of the four kinds"), 0),
+            Header::RefDelta { base_id } => {
+                let kind = self.base(base_id)?;
+                self.on_bases.push((at, base_id));
+                (kind, 1, NONE)
+            }
+            plain => (plain.as_kind().expect("every other entry is of one of the four kinds"), 0, NONE),
         };
         if depth > limits.depth {
             return Err(too_large(Large::Depth, u64::from(depth), u64::from(limits.depth)));
         }
-        self.kinds.places.push(Place { offset: entry.pack_offset, kind, depth });
+        let crc32 = entry.crc32.unwrap_or_default();
+        self.places.push(Place { offset: entry.pack_offset, kind, depth, crc32, base });
         let size = if entry.header.is_delta() { self.delta_size(entry)? } else { entry.decompressed_size };
         let largest = size.max(entry.decompressed_size);
         if largest > limits.object_bytes {
@@ -511,22 +501,28 @@ impl<R: BufRead> Looked<'_, '_, R> {
         Ok(kind)
     }
 
-    /// Makes a thin pack whole: its bases come behind what was received, and the count and the checksum say so.
-    fn complete(&mut self) -> Result<Vec<Entry>, PackRefused> {
+    /// Makes a thin pack whole: its bases come behind what was received, and the count and the checksum say so. Gives the
+    /// checksum, and where the last of them ends.
+    fn complete(&mut self) -> Result<(gix::ObjectId, u64), PackRefused> {
         let mut flow = self.flow.borrow_mut();
         let (held, file) = (self.job.held, &mut flow.file);
         let writing = PackRefused::io(WRITING);
         let mut offset = file.seek(SeekFrom::End(-(CHECKSUM as i64))).map_err(&writing)?;
-        let (mut entries, mut buf) = (Vec::new(), Vec::new());
+        let (came, mut buf) = (self.places.len() as u32, Vec::new());
         for id in &self.bases {
             let held = held.ok_or(PackRefused::Stopped)?;
             let (kind, data) = held.read(id, &mut buf).map_err(damaged)?;
             let object = gix::objs::Data { kind, data, object_hash: gix::hash::Kind::Sha1 };
-            let mut entry = Entry::from_data_obj(&object, offset, gix::zlib::Compression::DEFAULT).map_err(bad)?;
+            let entry = Entry::from_data_obj(&object, offset, gix::zlib::Compression::DEFAULT).map_err(bad)?;
             entry.header.write_to(entry.decompressed_size, file).map_err(&writing)?;
-            file.write_all(&entry.compressed.take().unwrap_or_default()).map_err(&writing)?;
+            file.write_all(entry.compressed.as_deref().unwrap_or_default()).map_err(&writing)?;
+            let crc32 = entry.crc32.unwrap_or_default();
+            self.places.push(Place { offset, kind, depth: 0, crc32, base: NONE });
             offset += entry.bytes_in_pack();
-            entries.push(entry);
+        }
+        for (at, id) in &self.on_bases {
+            let base = self.bases.binary_search(id).expect("each was noted");
+            self.places[*at as usize].base = came + base as u32;
         }
         let count = u64::from(self.job.total) + self.bases.len() as u64;
         let count = u32::try_from(count).map_err(|_| PackRefused::BadPack("it has too many objects".to_owned()))?;
@@ -537,10 +533,8 @@ impl<R: BufRead> Looked<'_, '_, R> {
         let checksum = checksum_of(&mut written.take(offset)).map_err(&writing)?;
         file.seek(SeekFrom::Start(offset)).map_err(&writing)?;
         file.write_all(checksum.as_bytes()).map_err(&writing)?;
-        if let Some(last) = entries.last_mut() {
-            last.trailer = Some(checksum);
-        }
-        Ok(entries)
+        file.flush().map_err(&writing)?;
+        Ok((checksum, offset))
     }
 
     /// The size of the object that a delta makes: the second number in it.
@@ -551,17 +545,6 @@ impl<R: BufRead> Looked<'_, '_, R> {
         let compressed = entry.compressed.as_deref().unwrap_or_default();
         let (_, _, len) = self.deltas.prefix(compressed, &mut start).map_err(|_| malformed())?;
         let mut bytes = start[..len].iter();
-        let mut number = || {
-            let (mut number, mut shift) = (0u64, 0);
-            for byte in bytes.by_ref() {
-                number |= u64::from(byte & 0x7f).checked_shl(shift)?;
-                shift += 7;
-                if byte & 0x80 == 0 {
-                    return Some(number);
-                }
-            }
-            None
-        };
-        number().and_then(|_| number()).ok_or_else(malformed)
+        number(&mut bytes).and_then(|_| number(&mut bytes)).ok_or_else(malformed)
     }
 }

@@ -8,8 +8,11 @@ mod adopt;
 mod check;
 mod headers;
 mod incoming;
+mod index;
+mod links;
 mod made;
 mod names;
+mod resolve;
 mod settings;
 
 use std::io::BufRead;

@@ -7,31 +7,50 @@ use gix::bstr::ByteSlice as _;
 use gix::validate::path::component;
 
 use super::BadTree;
-use crate::git::objects::{EntryKind, entries};
+use crate::git::objects::{Entry, EntryKind, Known, split_entry};
 use crate::git::walk;
 
 /// Most digits of a mode, leading zeros included.
 const MODE_DIGITS: usize = 7;
 
 /// Checks a tree's bytes.
+#[cfg(any(test, fuzzing))]
 pub(super) fn check_tree(data: &[u8]) -> Result<(), BadTree> {
+    look_at_tree(data, None, |_, _, _| {})
+}
+
+/// Checks a tree's bytes, and shows each entry with its mode, and whether it is fresh: not one that stands in `base`, byte
+/// for byte. That is another tree, which was checked before, so its entries are not checked again, only their order.
+pub(super) fn look_at_tree(
+    data: &[u8],
+    base: Option<&[u8]>,
+    mut each: impl FnMut(&Entry<'_>, u32, bool),
+) -> Result<(), BadTree> {
+    let mut known = Known::of(data, base.unwrap_or_default());
     let mut before: Option<(&[u8], bool)> = None;
     // Files whose name starts that of what follows: a directory of that name comes later than its next of kin.
     let mut files: Vec<&[u8]> = Vec::new();
-    for entry in entries(data) {
-        let entry = entry.ok_or(BadTree::Malformed)?;
-        // git reads any number of leading zeros, gix none beyond this: nobody could check such a tree out.
-        if entry.mode.len() > MODE_DIGITS {
-            return Err(BadTree::Mode);
-        }
-        let is_link = match entry.mode() {
-            0o040_000 | 0o100_644 | 0o100_664 | 0o100_755 | 0o160_000 => false,
-            0o120_000 => true,
-            _ => return Err(BadTree::Mode),
-        };
-        check_name(entry.name, is_link)?;
-        if entry.id.is_null() {
-            return Err(BadTree::NullId);
+    let mut rest = data;
+    while !rest.is_empty() {
+        let start = data.len() - rest.len();
+        let (entry, after) = split_entry(rest).ok_or(BadTree::Malformed)?;
+        rest = after;
+        let mode = entry.mode();
+        let is_fresh = !known.holds(start, data.len() - rest.len());
+        if is_fresh {
+            // git reads any number of leading zeros, gix none beyond this: nobody could check such a tree out.
+            if entry.mode.len() > MODE_DIGITS {
+                return Err(BadTree::Mode);
+            }
+            let is_link = match mode {
+                0o040_000 | 0o100_644 | 0o100_664 | 0o100_755 | 0o160_000 => false,
+                0o120_000 => true,
+                _ => return Err(BadTree::Mode),
+            };
+            check_name(entry.name, is_link)?;
+            if entry.id.is_null() {
+                return Err(BadTree::NullId);
+            }
         }
         let this = (entry.name, entry.kind() == EntryKind::Tree);
         if let Some(before) = before {
@@ -42,7 +61,10 @@ pub(super) fn check_tree(data: &[u8]) -> Result<(), BadTree> {
                 return Err(BadTree::Order);
             }
         }
-        files.retain(|file| this.0.starts_with(file));
+        // Each of them starts the next.
+        while files.last().is_some_and(|file| !this.0.starts_with(file)) {
+            files.pop();
+        }
         if this.1 && files.contains(&this.0) {
             return Err(BadTree::Duplicate);
         }
@@ -50,6 +72,7 @@ pub(super) fn check_tree(data: &[u8]) -> Result<(), BadTree> {
             files.push(this.0);
         }
         before = Some(this);
+        each(&entry, mode, is_fresh);
     }
     Ok(())
 }
@@ -215,6 +238,55 @@ mod tests {
         let mut null = b"100644 a\0".to_vec();
         null.extend([0; 20]);
         assert_eq!(check_tree(&null), Err(BadTree::NullId));
+    }
+
+    /// A tree of these names; an upper-case letter is a directory's.
+    fn letters(names: &str, id: u8) -> Vec<u8> {
+        let mut data = Vec::new();
+        for name in names.chars() {
+            data.extend(if name.is_uppercase() { b"40000 ".as_slice() } else { b"100644 " });
+            data.extend(name.to_lowercase().to_string().as_bytes());
+            data.push(0);
+            data.extend([if matches!(name, 'm' | 'x') { id } else { 7 }; 20]);
+        }
+        data
+    }
+
+    #[test]
+    fn what_stands_in_a_tree_that_was_checked_is_not_fresh_and_nothing_else_is_spared() {
+        for (data, base, fresh) in [
+            ("abcd", "abcd", ""),
+            ("abcd", "abd", "c"),
+            ("abd", "abcd", ""),
+            ("mnop", "nop", "m"),
+            ("amz", "acmz", "m"),
+            ("amz", "az", "m"),
+            ("abcx", "abc", "x"),
+            ("amz", "abz", "m"),
+            ("aBc", "abc", "b"),
+            ("abcd", "", "abcd"),
+            ("", "abcd", ""),
+        ] {
+            let (data, mut base, mut seen) = (letters(data, 1), letters(base, 2), String::new());
+            let note = |seen: &mut String, entry: &Entry<'_>, is_fresh: bool| {
+                if is_fresh {
+                    seen.push(char::from(entry.name[0]));
+                }
+            };
+            look_at_tree(&data, Some(&base), |entry, _, is_fresh| note(&mut seen, entry, is_fresh)).unwrap();
+            assert_eq!(seen, fresh);
+            // Bytes at the end that are the same, and no entry begins with them there.
+            base.insert(0, b'1');
+            look_at_tree(&data, Some(&base), |_, _, _| {}).unwrap();
+        }
+        // The order, and what stands twice, across the border of what was seen before.
+        let (twice, order) = (letters("abbc", 1), letters("acbd", 1));
+        assert_eq!(look_at_tree(&twice, Some(&letters("abc", 1)), |_, _, _| {}), Err(BadTree::Duplicate));
+        assert_eq!(look_at_tree(&order, Some(&letters("acd", 1)), |_, _, _| {}), Err(BadTree::Order));
+        let mut bad = letters("abc", 1);
+        bad.extend(b"100644 .git\0");
+        bad.extend([7; 20]);
+        assert_eq!(look_at_tree(&bad, Some(&letters("abc", 1)), |_, _, _| {}), Err(BadTree::DotGit));
     }
 
     #[test]

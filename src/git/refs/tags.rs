@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::read::{self, Value};
+use super::write;
 use super::{RefError, Repository};
 use crate::git::history::HistoryError;
 use crate::git::objects::Objects;
@@ -42,6 +43,22 @@ impl Repository {
         let outside = self.only_in(&commits.iter().copied().collect::<Vec<_>>(), tips)?;
         let outside: BTreeSet<ObjectId> = outside.into_iter().collect();
         Ok(commits.difference(&outside).copied().collect())
+    }
+
+    /// Makes tags, durably and with one write for all. Those of whose names one is there are left as they are.
+    ///
+    /// # Errors
+    /// [`RefError::Io`], [`RefError::Locked`] where git holds the lock for too long, [`RefError::NotHere`].
+    pub fn set_tags(&self, tags: &[(BranchName, ObjectId)]) -> Result<(), RefError> {
+        let objects = Objects::of(self);
+        let mut buf = Vec::new();
+        let mut refs = Vec::new();
+        for (name, object) in tags {
+            let id = to_gix(object).ok_or(RefError::NotHere(*object))?;
+            let (_, at, _) = objects.peel(&id, &mut buf).map_err(|_| RefError::NotHere(*object))?;
+            refs.push(write::Packed { name: format!("refs/tags/{name}"), id, peeled: Some(at).filter(|at| *at != id) });
+        }
+        write::make_packed(self, refs).map(drop)
     }
 
     /// Makes a tag, durably, unless one of its name is there.

@@ -285,3 +285,37 @@ fn no_hook_of_the_users_runs() {
     fixture.git(&["update-ref", "refs/remotes/x/y", &tip.to_string()]);
     assert!(ran.exists(), "git itself runs it");
 }
+
+#[test]
+fn tags_made_together_are_as_git_packs_them_and_leave_others_alone() {
+    for packed_before in [false, true] {
+        let fixture = Fixture::new();
+        let tip = fixture.commit("a", "1\n");
+        fixture.git(&["tag", "-a", "-m", "Mine", "mine"]);
+        fixture.git(&["tag", "d"]);
+        fixture.git(&["tag", "-a", "-m", "One", "one"]);
+        let one = fixture.rev("one");
+        fixture.git(&["tag", "-d", "one"]);
+        if packed_before {
+            fixture.git(&["pack-refs", "--all"]);
+        }
+        let before: Vec<String> = fixture.git(&["show-ref", "-d"]).lines().map(str::to_owned).collect();
+        let tags = ["one", "e/f", "mine", "d/x"].map(|name| (branch(name), if name == "one" { one } else { tip }));
+        fixture.repo().set_tags(&tags).unwrap();
+        let mut after = before.clone();
+        after.extend([
+            format!("{tip} refs/tags/e/f"),
+            format!("{one} refs/tags/one"),
+            format!("{tip} refs/tags/one^{{}}"),
+        ]);
+        let by_name = |line: &String| line[41..].to_owned();
+        after.sort_by_key(by_name);
+        let mut said: Vec<String> = fixture.git(&["show-ref", "-d"]).lines().map(str::to_owned).collect();
+        said.sort_by_key(by_name);
+        assert_eq!(said, after, "one is there, one is in the way, two are made");
+        fixture.git(&["pack-refs", "--all"]);
+        fixture.fsck();
+        let again: Vec<String> = fixture.git(&["show-ref", "-d"]).lines().map(str::to_owned).collect();
+        assert_eq!(again.len(), after.len());
+    }
+}

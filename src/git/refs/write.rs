@@ -5,6 +5,7 @@
 //! `packed-refs` from what it says under that lock, or a `git pack-refs` at the same time would bring the ref back or
 //! lose another.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,75 @@ pub(super) fn set(repo: &Repository, change: &Change<'_>, new: gix::ObjectId) ->
     reflog::append(repo, change, old, new)?;
     rename(lock, &path, change.name)?;
     sync_dirs(common, &path).map_err(&failed)
+}
+
+/// A ref to be made, and what stands at the end of a tag that it is at.
+pub(super) struct Packed {
+    /// Its full name, `refs/...`.
+    pub(super) name: String,
+    pub(super) id: gix::ObjectId,
+    pub(super) peeled: Option<gix::ObjectId>,
+}
+
+/// Makes refs together in `packed-refs`, without reflogs: as git does when it clones, and with one write for all. Those
+/// that are there by now, or that others are in the way of, are left out; gives how many were made.
+pub(super) fn make_packed(repo: &Repository, refs: Vec<Packed>) -> Result<usize, RefError> {
+    let common = repo.common_dir();
+    let failed = RefError::io("packed-refs");
+    let path = common.join("packed-refs");
+    let mut lock = lock(repo, &path, "packed-refs")?;
+    let packed = read::packed(common)?;
+    let line = |id: &gix::oid, name: &[u8], peeled: Option<&[u8]>| {
+        let mut line = [id.to_hex().to_string().as_bytes(), b" ", name, b"\n"].concat();
+        if let Some(peeled) = peeled {
+            line.extend([b"^", peeled, b"\n"].concat());
+        }
+        line
+    };
+    let mut lines: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    // Git's own words for what is true of the file: tags say what they stand for, all of them do, and names are in order.
+    let mut header = b"# pack-refs with: peeled fully-peeled sorted \n".to_vec();
+    let mut rest = packed.split_inclusive(|byte| *byte == b'\n').peekable();
+    if let Some(first) = rest.peek() {
+        header = if first.starts_with(b"#") { first.to_vec() } else { Vec::new() };
+    }
+    let mut last = Vec::new();
+    for one in rest {
+        let name = one.get(41..).map(|name| name.trim_ascii_end()).filter(|_| one[40] == b' ');
+        match name {
+            Some(name) if !one.starts_with(b"#") => {
+                last = name.to_vec();
+                lines.insert(last.clone(), one.to_vec());
+            }
+            _ if one.starts_with(b"^") => {
+                if let Some(of) = lines.get_mut(&last) {
+                    of.extend_from_slice(one);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut made = 0;
+    for new in refs {
+        let is_free = read::read_file(&common.join(&new.name)).map_err(RefError::io(&new.name))?.is_none()
+            && !lines.contains_key(new.name.as_bytes())
+            && in_way(common, &new.name).is_none()
+            && !new.name.match_indices('/').any(|(at, _)| lines.contains_key(&new.name.as_bytes()[..at]));
+        if is_free {
+            let peeled = new.peeled.map(|id| id.to_hex().to_string());
+            let text = line(&new.id, new.name.as_bytes(), peeled.as_ref().map(String::as_bytes));
+            lines.insert(new.name.into_bytes(), text);
+            made += 1;
+        }
+    }
+    let text = lines.into_values().fold(header, |mut text, line| {
+        text.extend(line);
+        text
+    });
+    lock.file.write_all(&text).and_then(|()| lock.file.sync_all()).map_err(&failed)?;
+    rename(lock, &path, "packed-refs")?;
+    sync_dir(common).map_err(&failed)?;
+    Ok(made)
 }
 
 /// Deletes a ref and its reflog.

@@ -5,8 +5,9 @@ use std::sync::atomic::{self, AtomicBool};
 
 use gix::hashtable::{HashMap, HashSet};
 
+use super::span::NewCommit;
 use super::{Ended, Span, TREE_DEPTH};
-use crate::git::objects::{Entry, EntryKind, Objects, Unread, entries};
+use crate::git::objects::{Entry, EntryKind, Known as KnownBytes, Objects, Unread, entries, split_entry};
 
 /// An object that is met for the first time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,8 +79,15 @@ pub(in crate::git) fn objects<V: Visit>(
     visit: &mut V,
     stop: &AtomicBool,
 ) -> Result<(), Ended<V::Error>> {
-    let mut walk =
-        Walk { store, visit, seen: HashMap::default(), frames: Vec::new(), tree: Vec::new(), base: Vec::new() };
+    let mut walk = Walk {
+        store,
+        visit,
+        seen: HashMap::default(),
+        frames: Vec::new(),
+        tree: Vec::new(),
+        base: Vec::new(),
+        last: Default::default(),
+    };
     for tag in &span.tags {
         walk.visit.object(tag, Found::Tag, &[]).map_err(Ended::Visitor)?;
     }
@@ -88,13 +96,15 @@ pub(in crate::git) fn objects<V: Visit>(
         walk.start(*id, found, Vec::new())?;
         walk.run(stop)?;
     }
-    for commit in &span.commits {
-        walk.visit.object(&commit.id, Found::Commit, &commit.parents).map_err(Ended::Visitor)?;
-        if !commit.bases.iter().any(|(tree, _)| *tree == commit.tree) {
-            // With no common commit every object is new, and what was met is in `seen`.
-            let bases = if span.common { commit.bases.clone() } else { Vec::new() };
-            walk.start(commit.tree, Found::Tree, bases)?;
-            walk.run(stop)?;
+    if span.common {
+        for commit in &span.commits {
+            walk.commit(commit, commit.bases.clone(), stop)?;
+        }
+    } else {
+        // With no common commit every object is new, and what was met is in `seen`. git packs the old as deltas against the
+        // new, so that way round each is read with one more of them.
+        for commit in span.commits.iter().rev() {
+            walk.commit(commit, Vec::new(), stop)?;
         }
     }
     Ok(())
@@ -149,7 +159,13 @@ struct Walk<'a, V> {
     frames: Vec<Frame>,
     tree: Vec<u8>,
     base: Vec<u8>,
+    /// The last tree of each depth that was compared with nothing, so that all that is in it was met: the next is mostly
+    /// another version of it.
+    last: [Vec<u8>; LAST],
 }
+
+/// Depths for which the last tree is kept.
+const LAST: usize = 6;
 
 impl<V: Visit> Walk<'_, V> {
     fn start(
@@ -167,6 +183,21 @@ impl<V: Visit> Walk<'_, V> {
             }
         }
         Ok(())
+    }
+
+    /// A commit, and what of its tree does not stand in `bases`.
+    fn commit(
+        &mut self,
+        commit: &NewCommit,
+        bases: Vec<(gix::ObjectId, bool)>,
+        stop: &AtomicBool,
+    ) -> Result<(), Ended<V::Error>> {
+        self.visit.object(&commit.id, Found::Commit, &commit.parents).map_err(Ended::Visitor)?;
+        if bases.iter().any(|(tree, _)| *tree == commit.tree) {
+            return Ok(());
+        }
+        self.start(commit.tree, Found::Tree, bases)?;
+        self.run(stop)
     }
 
     fn run(&mut self, stop: &AtomicBool) -> Result<(), Ended<V::Error>> {
@@ -187,10 +218,18 @@ impl<V: Visit> Walk<'_, V> {
         self.visit.tree(&frame.tree, data).map_err(Ended::Visitor)?;
         let mut fresh = Vec::new();
         let mut compare = self.visit.wants_bases();
-        for entry in entries(data) {
-            let Some(entry) = entry else {
+        let last = self.last.get_mut(frame.depth as usize - 1).filter(|_| frame.bases.is_empty());
+        let mut met = KnownBytes::of(data, last.as_ref().map_or(&[], |last| last.as_slice()));
+        let mut rest = data;
+        while !rest.is_empty() {
+            let Some((entry, after)) = split_entry(rest) else {
                 return Err(Ended::New(Unread::Corrupt(frame.tree, "an entry of it is cut short".to_owned())));
             };
+            let (from, to) = (data.len() - rest.len(), data.len() - after.len());
+            rest = after;
+            if met.holds(from, to) {
+                continue;
+            }
             let kind = entry.kind();
             let is_tree = kind == EntryKind::Tree;
             if kind == EntryKind::Gitlink || !is_fresh(&self.seen, &entry.id, is_tree)? {
@@ -212,6 +251,10 @@ impl<V: Visit> Walk<'_, V> {
                 let base_data = self.store.tree(base, &mut self.base).map_err(ended)?;
                 join(&mut fresh, data, base_data, *is_new);
             }
+        }
+        if let Some(last) = last {
+            last.clear();
+            last.extend_from_slice(data);
         }
         for entry in fresh {
             if entry.known == Known::Parent || !is_fresh(&self.seen, &entry.id, entry.is_tree)? {
