@@ -9,10 +9,11 @@ use gix::objs::Kind;
 use super::adopt::Room;
 use super::headers::check_tag;
 use super::incoming::Incoming;
+use super::links::{self, Links};
 use super::names::Special;
 use super::resolve::wrong_kind;
+use super::settings;
 use super::{BadTree, PackRefused};
-use super::{links, settings};
 use crate::git::objects::{Objects, Unread};
 use crate::git::walk::{self, Ended, Found, Span, Visit};
 use crate::git::{Repository, from_gix};
@@ -41,7 +42,9 @@ pub(super) fn packs(
     }
     let store = room.objects()?;
     special_files(&store, &indexed)?;
-    if let ([one], []) = (indexed.as_slice(), haves) {
+    if let ([one], []) = (indexed.as_slice(), haves)
+        && one.1.links.iter().all(Links::are_complete)
+    {
         return alone(one, wants);
     }
     run(&room.objects()?.with_cache(TREE_CACHE), &store, &indexed, wants, haves, stop)

@@ -391,7 +391,8 @@ impl Job<'_> {
         let stop = flow.borrow().stop;
         let Looked { mut places, bases, .. } = looked;
         let came = self.total as usize;
-        let received = Received { file: self.pack, places: &places, end, came, limits: self.limits, stop };
+        let alone = self.held.is_none();
+        let received = Received { file: self.pack, places: &places, end, came, alone, limits: self.limits, stop };
         let (ids, links) = resolve::objects(&received)?;
         let mut order: Vec<u32> = (0..ids.len() as u32).collect();
         order.sort_unstable_by_key(|at| ids[*at as usize]);

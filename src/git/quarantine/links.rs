@@ -1,7 +1,7 @@
 //! What the objects of a pack say of others: looked at as each is built, and held against what came when all are.
 //!
 //! Where nothing is held before, a pack is whole exactly if all that its objects name is in it: then nothing need be read a
-//! second time.
+//! second time. Else, and where a pack names more than anybody could hold in memory, commits and trees are gone through.
 
 use std::collections::BTreeMap;
 
@@ -20,9 +20,14 @@ use crate::git::walk::TREE_DEPTH;
 /// The mode of a symbolic link.
 const LINK: u32 = 0o120_000;
 
+/// Trees in trees that one thread notes at most. Histories of a million commits may have more, and so may a pack that was made
+/// to fill memory.
+const MOST_SUBTREES: usize = 16 << 20;
+
 /// What some objects name, as one thread has built them.
-#[derive(Default)]
 pub(super) struct Links {
+    /// How many objects they may name, all together; `None` where it is not noted what they name.
+    room: Option<usize>,
     /// Objects that are named, as what, with a number for each.
     named: HashMap<gix::ObjectId, (u32, Kind)>,
     /// Trees that hold trees: the place, and where in `subtrees` these stand.
@@ -34,6 +39,21 @@ pub(super) struct Links {
 }
 
 impl Links {
+    /// For objects that may name so many others; `None` where what they name need not be noted.
+    pub(super) fn new(room: Option<usize>) -> Self {
+        Self { room, named: HashMap::default(), trees: Vec::new(), subtrees: Vec::new(), special: BTreeMap::new() }
+    }
+
+    /// Is all noted that they name?
+    pub(super) fn are_complete(&self) -> bool {
+        self.room.is_some()
+    }
+
+    fn give_up(&mut self) {
+        self.room = None;
+        (self.named, self.trees, self.subtrees) = (HashMap::default(), Vec::new(), Vec::new());
+    }
+
     /// Looks at an object. `base` is what it is built on, of the same kind, which was looked at by this thread right before.
     pub(super) fn add(
         &mut self,
@@ -85,7 +105,7 @@ impl Links {
                 return;
             }
             match self.name(&entry.id, kind) {
-                Ok(number) if kind == Kind::Tree => self.subtrees.push(number),
+                Ok(Some(number)) if kind == Kind::Tree => self.subtrees.push(number),
                 Ok(_) => {}
                 Err(why) if named.is_ok() => named = Err(why),
                 Err(_) => {}
@@ -93,6 +113,9 @@ impl Links {
         });
         checked.map_err(|why| PackRefused::BadTree { id: from_gix(id), why })?;
         named?;
+        if self.subtrees.len() > MOST_SUBTREES {
+            self.give_up();
+        }
         if self.subtrees.len() > start {
             // A tree and the next version of it mostly hold the same trees.
             let same = self.trees.last().map(|(_, range)| range.clone());
@@ -105,14 +128,20 @@ impl Links {
         Ok(())
     }
 
-    fn name(&mut self, id: &gix::oid, kind: Kind) -> Result<u32, PackRefused> {
+    /// Notes that an object is named; gives its number.
+    fn name(&mut self, id: &gix::oid, kind: Kind) -> Result<Option<u32>, PackRefused> {
+        let Some(room) = self.room else { return Ok(None) };
+        if self.named.len() > room {
+            self.give_up();
+            return Ok(None);
+        }
         let number = self.named.len() as u32;
         match self.named.entry(id.to_owned()) {
             Slot::Vacant(slot) => {
                 slot.insert((number, kind));
-                Ok(number)
+                Ok(Some(number))
             }
-            Slot::Occupied(slot) if slot.get().1 == kind => Ok(slot.get().0),
+            Slot::Occupied(slot) if slot.get().1 == kind => Ok(Some(slot.get().0)),
             Slot::Occupied(slot) => Err(wrong_kind(id, slot.get().1, kind)),
         }
     }

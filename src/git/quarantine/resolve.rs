@@ -33,6 +33,8 @@ pub(super) struct Received<'a> {
     pub(super) end: u64,
     /// How many came. The others are bases that the pack was completed with, which are not looked at.
     pub(super) came: usize,
+    /// Can what its objects name only be in it?
+    pub(super) alone: bool,
     pub(super) limits: &'a PackLimits,
     pub(super) stop: &'a AtomicBool,
 }
@@ -142,7 +144,8 @@ impl<'a> Worker<'a> {
             families,
             reader: Reader::open(pack.file).map_err(PackRefused::io(READING))?,
             ids: Vec::new(),
-            links: Links::default(),
+            // One more: git knows the empty tree without having it.
+            links: Links::new(pack.alone.then_some(pack.came + 1)),
             bases: Vec::new(),
             kept: 0,
             spare: Vec::new(),

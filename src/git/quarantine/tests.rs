@@ -331,6 +331,17 @@ fn every_object_has_to_be_there_and_be_what_it_is_used_as() {
 }
 
 #[test]
+fn a_pack_that_names_more_than_it_holds_is_gone_through_and_refused() {
+    let to = Fixture::new();
+    let names: Vec<String> = (0..30).map(|at| format!("f{at:02}")).collect();
+    let gone = |at: usize| ObjectId::Sha1([at as u8 + 1; 20]);
+    let entries: Vec<_> = names.iter().enumerate().map(|(at, name)| ("100644", name.as_str(), gone(at))).collect();
+    let (pack, tip) = one_commit(&tree_of(&entries));
+    let result = take(&to.repo(), &pack, &[tip], &[]);
+    assert!(matches!(result, Err(PackRefused::MissingObject(id)) if id == gone(0)), "{:?}", result.err());
+}
+
+#[test]
 fn leftovers_in_the_object_store_prove_nothing() {
     let (from, to) = (history(), Fixture::new());
     let repo = to.repo();
