@@ -1,6 +1,6 @@
 //! Sessions with neighbours: compare digests, exchange frontiers, send what is lacking, then forward.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::message::Message;
@@ -385,7 +385,11 @@ impl Sync {
         for (strand, seq) in &located.heads {
             raise(&mut neighbour.telling, *strand, *seq);
         }
-        neighbour.further |= !located.ahead.is_empty();
+        if !located.ahead.is_empty() {
+            // Of a feed that is not here at all it need not say anything.
+            let feeds: BTreeSet<&PeerId> = self.frontier.iter().map(|(_, feed, _)| feed).collect();
+            neighbour.further |= located.ahead.iter().any(|entry| feeds.contains(&entry.feed));
+        }
         if last {
             neighbour.entries = 0;
             // What it once told to be durable is so still.
