@@ -37,11 +37,6 @@ pub(in crate::git) trait Visit {
     fn wants_bases(&self) -> bool {
         false
     }
-
-    /// The bytes of a new tree.
-    fn tree(&mut self, _id: &gix::oid, _data: &[u8]) -> Result<(), Self::Error> {
-        Ok(())
-    }
 }
 
 /// A tree to go through, and those at the same path in the parents.
@@ -215,7 +210,6 @@ impl<V: Visit> Walk<'_, V> {
 
     fn frame(&mut self, frame: &Frame) -> Result<(), Ended<V::Error>> {
         let data = self.store.tree(&frame.tree, &mut self.tree).map_err(Ended::New)?;
-        self.visit.tree(&frame.tree, data).map_err(Ended::Visitor)?;
         let mut fresh = Vec::new();
         let mut compare = self.visit.wants_bases();
         let last = self.last.get_mut(frame.depth as usize - 1).filter(|_| frame.bases.is_empty());
