@@ -404,7 +404,7 @@ impl Node {
             Message::Objects(commits) => self.input(now, Input::Serves { peer, commits }),
             Message::Chain(samples) => self.compare_chain(now, peer, &samples),
             Message::Enough => self.input(now, Input::Enough(peer)),
-            Message::Clock(_) | Message::Over { .. } | Message::Unknown(_) => {}
+            Message::Clock(_) | Message::Over { .. } | Message::Pieces { .. } | Message::Unknown(_) => {}
         }
     }
 

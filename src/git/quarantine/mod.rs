@@ -10,6 +10,7 @@ mod headers;
 mod incoming;
 mod made;
 mod names;
+mod pieces;
 mod settings;
 
 use std::io::BufRead;
@@ -24,6 +25,7 @@ use crate::limits;
 pub(super) use adopt::sync_dir;
 pub use adopt::{Adopted, Quarantined};
 pub(super) use made::Gently;
+pub use pieces::{Manifest, NotShared, PackPieces, PieceRefused};
 
 /// What a pack may be at most.
 #[derive(Debug, Clone, Copy)]
