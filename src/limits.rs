@@ -176,10 +176,12 @@ pub const LANDING_QUIET: Duration = Duration::from_secs(2);
 /// Nodes take turns in completing a landing, by rank, this far apart.
 pub const LANDING_RANK_STEP: Duration = Duration::from_millis(500);
 
-/// Object streams that one node serves at once, those not counted whose pack is known to be heavy.
+/// Streams that one node serves at once for packs, those not counted that are known to be heavy.
 pub const SERVED_STREAMS: usize = 8;
 /// Object streams that one node serves to one neighbour at once, so that one that does not read leaves room.
 pub const SERVED_TO_ONE: usize = 5;
+/// Streams that one node serves at once for media files, beside those for packs: these are of any size.
+pub const MEDIA_STREAMS: usize = 4;
 /// A pack of more bytes is heavy. So much of one is made, in memory, before it is decided how it is sent; a commit of a
 /// day's work is smaller.
 pub const SMALL_PACK: usize = 1 << 20;
@@ -202,7 +204,7 @@ pub const SHARED_PIECES: u32 = 1_024;
 /// Bytes of a piece of a small pack: 20 ms at 100 Mbit/s, so that all have something to pass on soon.
 pub const PIECE_BYTES: u64 = 256 << 10;
 /// How long a shared pack may take to be made: who waits for it is served in another way after that.
-pub const SHARED_MADE: Duration = Duration::from_secs(30);
+pub const SHARED_MADE: Duration = Duration::from_secs(45);
 /// How long a shared pack that nobody asks for is kept: who was cut comes again within seconds.
 pub const SHARED_KEPT: Duration = Duration::from_secs(30);
 /// A shared pack of which nothing comes for so many milliseconds, from nobody, is given up; what came in order is kept.

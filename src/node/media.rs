@@ -284,7 +284,7 @@ impl Core {
         let begun = if member.is_none() {
             Err(MediaReply::NotHere)
         } else {
-            self.serving.decides.begin(peer, &[], &[]).ok_or(MediaReply::Busy)
+            self.serving.decides.begin_media(peer).ok_or(MediaReply::Busy)
         };
         let number = match begun {
             Ok(number) => number,
@@ -351,6 +351,7 @@ async fn serve(
     };
     let reply = MediaReply::Here(files.iter().map(Option::is_some).collect());
     send.write_frame(&reply.encode()).await.map_err(|error| error.to_string())?;
+    send.yields();
     let mut body = BodyWriter::new(send);
     let mut out = body.blocking();
     let write = tokio::task::spawn_blocking(move || -> std::io::Result<()> {

@@ -34,6 +34,8 @@ enum Weight {
     /// Small, or not known yet.
     Small,
     Heavy,
+    /// Media files, of whatever size.
+    Media,
     /// Nothing is sent on it: it waits for a shared pack, or is about to end.
     Waits,
 }
@@ -77,14 +79,25 @@ pub struct Serving {
 impl Serving {
     /// A neighbour asks for objects; the number of its stream, or `None` where too many are served.
     pub fn begin(&mut self, peer: PeerId, want: &[ObjectId], have: &[ObjectId]) -> Option<u64> {
-        let small = self.streams.values().filter(|stream| stream.weight == Weight::Small).count();
-        let to_it = self.streams.values().filter(|stream| stream.peer == peer).count();
-        if small >= limits::SERVED_STREAMS || to_it >= limits::SERVED_TO_ONE {
+        let (want, have) = (want.iter().copied().collect(), have.iter().copied().collect());
+        self.open(Stream { peer, want, have, weight: Weight::Small }, limits::SERVED_STREAMS)
+    }
+
+    /// A neighbour asks for media files; the number of its stream, or `None` where too many are served.
+    pub fn begin_media(&mut self, peer: PeerId) -> Option<u64> {
+        let (want, have) = (BTreeSet::new(), BTreeSet::new());
+        self.open(Stream { peer, want, have, weight: Weight::Media }, limits::MEDIA_STREAMS)
+    }
+
+    /// A stream, where there are fewer than so many of its weight.
+    fn open(&mut self, stream: Stream, most: usize) -> Option<u64> {
+        let like_it = self.streams.values().filter(|other| other.weight == stream.weight).count();
+        let to_it = self.streams.values().filter(|other| other.peer == stream.peer).count();
+        if like_it >= most || to_it >= limits::SERVED_TO_ONE {
             return None;
         }
         self.next += 1;
-        let (want, have) = (want.iter().copied().collect(), have.iter().copied().collect());
-        self.streams.insert(self.next, Stream { peer, want, have, weight: Weight::Small });
+        self.streams.insert(self.next, stream);
         Some(self.next)
     }
 
@@ -225,6 +238,8 @@ mod tests {
             assert!(serving.begin(PEERS[at], &[id(50)], &[]).is_some());
         }
         assert_eq!(serving.begin(PEERS[6], &[id(50)], &[]), None);
+        let media = PEERS.iter().filter(|peer| serving.begin_media(**peer).is_some()).count();
+        assert_eq!(media, limits::MEDIA_STREAMS, "media take no room from commits");
         serving.end(busy);
         serving.end(1);
         assert!(matches!(serving.streams.get(&2), Some(Stream { weight: Weight::Heavy, .. })));

@@ -135,9 +135,10 @@ impl Taking {
         }
     }
 
-    /// Has nothing come for so long that nothing will?
+    /// Is there nobody left to ask, or has nothing come for so long that nothing will?
     pub fn is_stalled(&self, now: Millis) -> bool {
-        !self.is_whole() && now.saturating_sub(self.progress) >= limits::SHARED_STALLED
+        let alone = self.asked.is_empty() && self.sources.values().all(|source| source.out);
+        !self.is_whole() && (alone || now.saturating_sub(self.progress) >= limits::SHARED_STALLED)
     }
 
     /// What to ask for now. Each is to be followed by [`Taking::came`], [`Taking::later`] or [`Taking::failed`].
@@ -282,5 +283,7 @@ mod tests {
         taking.peer_down(&MAKER);
         assert!(!taking.is_stalled(SLOW));
         assert!(taking.is_stalled(limits::SHARED_STALLED));
+        (1..=2).for_each(|ask| taking.failed(ask));
+        assert!(taking.is_stalled(SLOW), "there is nobody to ask");
     }
 }
