@@ -203,8 +203,12 @@ pub const SHARED_BYTES: u64 = 8 << 30;
 pub const SHARED_PIECES: u32 = 1_024;
 /// Bytes of a piece of a small pack: 20 ms at 100 Mbit/s, so that all have something to pass on soon.
 pub const PIECE_BYTES: u64 = 256 << 10;
-/// How long a shared pack may take to be made: who waits for it is served in another way after that.
-pub const SHARED_MADE: Duration = Duration::from_secs(45);
+/// How long a shared pack may take to be made: those who want it are served in another way after that.
+pub const SHARED_MADE: Duration = Duration::from_secs(10 * 60);
+/// How long one waits for it before it is told to come again: less than `BODY_STALLED`, after which it would give up.
+pub const SHARED_WAITED: Duration = Duration::from_secs(40);
+/// Wants that are remembered because no shared pack of them could be made: more than are asked for in an hour.
+pub const UNSHARED: usize = 16;
 /// How long a shared pack that nobody asks for is kept: who was cut comes again within seconds.
 pub const SHARED_KEPT: Duration = Duration::from_secs(30);
 /// A shared pack of which nothing comes for so many milliseconds, from nobody, is given up; what came in order is kept.

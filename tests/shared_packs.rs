@@ -7,8 +7,8 @@ mod common;
 mod hostile;
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{LONG, Person, lan_or_skip, wait_for};
@@ -50,9 +50,11 @@ fn what_four_want_at_once_leaves_the_author_less_than_twice() {
     for other in &others {
         other.join(&ana, "payroll", "contributor");
     }
-    let connected = |who: &Person<'_>| who.status()["peers"].as_array().map_or(0, |peers| {
-        peers.iter().filter(|peer| peer["connected"] == true).count()
-    });
+    let connected = |who: &Person<'_>| {
+        who.status()["peers"]
+            .as_array()
+            .map_or(0, |peers| peers.iter().filter(|peer| peer["connected"] == true).count())
+    };
     wait_for("everybody is connected with everybody", LONG, || others.iter().all(|who| connected(who) == 4));
     for host in &hosts {
         if let Err(why) = host.shape(100) {

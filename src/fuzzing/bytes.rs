@@ -15,7 +15,8 @@ use crate::limits;
 use crate::quic::{self, Coming};
 use crate::service::control::read_envelope;
 use crate::sync::{
-    FetchReply, FetchRequest, Hello, JoinMessage, MediaReply, MediaRequest, Message, PieceReply, PieceRequest, Ticket, Words,
+    FetchReply, FetchRequest, Hello, JoinMessage, MediaReply, MediaRequest, Message, PieceReply, PieceRequest, Ticket,
+    Words,
 };
 
 /// A stream of frames that comes in pieces: the first byte says of which length. Every frame is read as a message.

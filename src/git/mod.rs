@@ -33,8 +33,8 @@ pub use pack::{PackError, PackStats, Skip};
 #[cfg(any(test, fuzzing))]
 pub(crate) use quarantine::fuzzing;
 pub use quarantine::{
-    Adopted, Blame, Interrupted, Kept, Manifest, NotShared, PackLimits, PackPieces, PackProgress, PackRefused, PieceRefused,
-    Quarantined,
+    Adopted, Blame, Interrupted, Kept, Manifest, NotShared, PackLimits, PackPieces, PackProgress, PackRefused,
+    PieceRefused, Quarantined,
 };
 pub use refs::{Branches, Head, Reason, RefError, Tracked};
 pub use watch::{Watch, WatchError};

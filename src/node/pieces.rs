@@ -61,8 +61,8 @@ pub(super) struct PiecesState {
 struct Making {
     until: Millis,
     stop: Arc<AtomicBool>,
-    /// Who waits for it to be made.
-    waiting: Vec<oneshot::Sender<Answer>>,
+    /// Who waits for it to be made, and until when.
+    waiting: Vec<(Millis, oneshot::Sender<Answer>)>,
     pack: Option<PackId>,
 }
 
@@ -127,7 +127,7 @@ impl Core {
             match making.pack.and_then(|pack| self.pieces.packs.get(&pack)) {
                 // Its other end is here.
                 Some(pack) => drop(say.send(answer(&pack.pieces))),
-                None => making.waiting.push(say),
+                None => making.waiting.push((self.clock.steady() + millis(limits::SHARED_WAITED), say)),
             }
         }
         said
@@ -179,15 +179,14 @@ impl Core {
                 let (bytes, count) = (pieces.manifest().bytes(), pieces.manifest().pieces());
                 tracing::info!(bytes, pieces = count, receivers = waiting.len(), "a pack is shared");
                 making.pack = Some(id);
-                waiting.into_iter().for_each(|say| drop(say.send(answer(&pieces))));
+                waiting.into_iter().for_each(|(_, say)| drop(say.send(answer(&pieces))));
                 self.pieces.packs.insert(id, Pack::new(now, pieces, None));
             }
             Err(why) => {
                 tracing::info!(%why, "a pack cannot be shared");
                 self.pieces.made.remove(&shared);
                 self.serving.decides.cannot_share(shared);
-                let busy = || (FetchReply::Busy { others: Vec::new() }, None);
-                waiting.into_iter().for_each(|say| drop(say.send(busy())));
+                waiting.into_iter().for_each(|(_, say)| drop(say.send(come_again())));
             }
         }
     }
@@ -264,8 +263,13 @@ impl Core {
     }
 
     pub(super) fn drive_pieces(&mut self, now: Millis) {
-        for making in self.pieces.made.values().filter(|making| making.pack.is_none() && making.until <= now) {
-            making.stop.store(true, Ordering::Relaxed);
+        for making in self.pieces.made.values_mut().filter(|making| making.pack.is_none()) {
+            if making.until <= now {
+                making.stop.store(true, Ordering::Relaxed);
+            }
+            for (_, say) in making.waiting.extract_if(.., |(until, _)| *until <= now) {
+                let _ = say.send(come_again());
+            }
         }
         let mut asks: Vec<(PackId, Arc<PackPieces>, AskPiece)> = Vec::new();
         for (id, pack) in &mut self.pieces.packs {
@@ -301,7 +305,8 @@ impl Core {
     }
 
     pub(super) fn next_pieces(&self, now: Millis) -> Option<Millis> {
-        let making = self.pieces.made.values().filter(|making| making.pack.is_none()).map(|making| making.until);
+        let making = self.pieces.made.values().filter(|making| making.pack.is_none());
+        let making = making.flat_map(|making| making.waiting.iter().map(|(until, _)| *until).chain([making.until]));
         let packs = self.pieces.packs.values().filter_map(|pack| match &pack.taking {
             Some(taking) => taking.next_wake(now),
             None => pack.sending.is_empty().then(|| pack.kept_until()),
@@ -364,6 +369,11 @@ impl Core {
 fn answer(pieces: &PackPieces) -> Answer {
     let manifest = pieces.manifest();
     (FetchReply::Shared { pack: manifest.id(), bytes: manifest.bytes() }, Some(manifest.hashes()))
+}
+
+/// It is being made, or could not be.
+fn come_again() -> Answer {
+    (FetchReply::Busy { others: Vec::new() }, None)
 }
 
 async fn send_piece(

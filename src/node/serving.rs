@@ -17,7 +17,7 @@ use crate::git::{Repository, Skip};
 use crate::id::{ObjectId, PeerId};
 use crate::limits;
 use crate::quic::{BlockingWriter, BodyWriter, CloseCode, Connection, RecvStream, SendStream};
-use crate::sync::{FetchReply, FetchRequest, MediaRequest, PieceRequest, Serving, Plan};
+use crate::sync::{FetchReply, FetchRequest, MediaRequest, PieceRequest, Plan, Serving};
 
 /// A neighbour's request for objects.
 pub(super) struct Serve {

@@ -191,7 +191,8 @@ impl Host<'_> {
     /// # Errors
     /// [`Missing`] where this machine cannot: the kernel's `sch_tbf` is needed.
     pub fn shape(&self, mbit: u32) -> Result<(), Missing> {
-        let line = |device: &str| format!("qdisc replace dev {device} root tbf rate {mbit}mbit burst 256kb latency 100ms\n");
+        let line =
+            |device: &str| format!("qdisc replace dev {device} root tbf rate {mbit}mbit burst 256kb latency 100ms\n");
         self.namespace.batch("tc", &line("eth0"))?;
         self.lan.switch.batch("tc", &line(&format!("p{}", self.number)))
     }

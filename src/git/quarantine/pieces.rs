@@ -115,12 +115,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`NotShared`], also where it has more than [`limits::SHARED_BYTES`].
-    pub fn share_pack(
-        &self,
-        want: &[ObjectId],
-        have: &[ObjectId],
-        stop: &AtomicBool,
-    ) -> Result<PackPieces, NotShared> {
+    pub fn share_pack(&self, want: &[ObjectId], have: &[ObjectId], stop: &AtomicBool) -> Result<PackPieces, NotShared> {
         let (room, mut file) = open(self)?;
         let stats = self.write_pack(want, have, &mut Bounded { file: &mut file, bytes: 0 }, stop)?;
         let reading = PackRefused::io("a shared pack cannot be read");
