@@ -66,6 +66,7 @@ fn message(frame: &[u8]) {
             assert!(here.iter().all(|piece| here.contains(piece)));
         }
         Message::Enough => assert_eq!(frame, [8], "it has no content"),
+        Message::Answered => assert_eq!(frame, [10], "it has no content"),
     }
     assert!(matches!(message, Message::Unknown(_)) || message.encode() == frame);
 }

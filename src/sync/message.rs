@@ -60,6 +60,8 @@ pub enum Message {
     /// The sender got what it was just sent from others before: it need only be told what is held from now on, and
     /// sent later what it still lacks then.
     Enough,
+    /// The sender has said, with [`Message::Held`] or samples, what it holds of all the feeds that it was told a frontier of.
+    Answered,
     /// In a hearing: the sender has said all that decides about either, or has heard all of the other's.
     Over {
         /// The other's.
@@ -129,7 +131,8 @@ impl Message {
             Self::Chain(samples) => tagged(7, samples),
             Self::Enough => vec![8],
             Self::Over { heard } => tagged(9, heard),
-            Self::Pieces { pack, here, asks } => tagged(10, &(pack, here, asks)),
+            Self::Answered => vec![10],
+            Self::Pieces { pack, here, asks } => tagged(11, &(pack, here, asks)),
             Self::Unknown(tag) => vec![*tag],
         }
     }
@@ -153,7 +156,8 @@ impl Message {
             [7, rest @ ..] => Self::Chain(codec::decode(rest, LIMIT)?),
             [8] => Self::Enough,
             [9, rest @ ..] => Self::Over { heard: codec::decode(rest, LIMIT)? },
-            [10, rest @ ..] => {
+            [10] => Self::Answered,
+            [11, rest @ ..] => {
                 let (pack, here, asks) = codec::decode(rest, limits::STRANGER_FRAME_BYTES)?;
                 Self::Pieces { pack, here, asks }
             }
@@ -393,6 +397,7 @@ mod tests {
             Message::Clock(1_793_491_200_000),
             Message::Chain(vec![entry]),
             Message::Enough,
+            Message::Answered,
             Message::Over { heard: false },
             Message::Over { heard: true },
             Message::Pieces { pack: PackId([5; 32]), here: PieceSet::all(9), asks: true },
