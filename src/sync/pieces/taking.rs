@@ -283,7 +283,7 @@ mod tests {
         taking.peer_down(&MAKER);
         assert!(!taking.is_stalled(SLOW));
         assert!(taking.is_stalled(limits::SHARED_STALLED));
-        (1..=2).for_each(|ask| taking.failed(ask));
+        (1..=3).for_each(|ask| taking.failed(ask));
         assert!(taking.is_stalled(SLOW), "there is nobody to ask");
     }
 }
