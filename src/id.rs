@@ -105,6 +105,10 @@ id32! {
     /// A media file of Git LFS: the SHA-256 of its content, as its pointer names it.
     MediaId
 }
+id32! {
+    /// A pack that is made once for several and sent in pieces: the hash of its length and of the hashes of its pieces.
+    PackId
+}
 
 /// What a pointer of Git LFS names: a media file and its length in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

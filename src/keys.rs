@@ -40,6 +40,8 @@ pub enum Context {
     Link,
     /// The root commits of a repository, in an announcement while joining is open.
     Roots,
+    /// A shared pack: its length and the hashes of its pieces give its id.
+    SharedPack,
 }
 
 impl Context {
@@ -58,6 +60,7 @@ impl Context {
             Self::State => "lansync state v1",
             Self::Link => "lansync identity link v1",
             Self::Roots => "lansync root commits v1",
+            Self::SharedPack => "lansync shared pack v1",
         }
     }
 

@@ -176,10 +176,51 @@ pub const LANDING_QUIET: Duration = Duration::from_secs(2);
 /// Nodes take turns in completing a landing, by rank, this far apart.
 pub const LANDING_RANK_STEP: Duration = Duration::from_millis(500);
 
-/// Object streams that one node serves at once.
+/// Streams that one node serves at once for packs, those not counted that are known to be heavy.
 pub const SERVED_STREAMS: usize = 8;
 /// Object streams that one node serves to one neighbour at once, so that one that does not read leaves room.
 pub const SERVED_TO_ONE: usize = 5;
+/// Streams that one node serves at once for media files, beside those for packs: these are of any size.
+pub const MEDIA_STREAMS: usize = 4;
+/// A pack of more bytes is heavy. So much of one is made, in memory, before it is decided how it is sent; a commit of a
+/// day's work is smaller.
+pub const SMALL_PACK: usize = 1 << 20;
+/// Heavy packs that leave at once, each by itself: more would only make each slower.
+pub const HEAVY_STREAMS: usize = 3;
+/// Of these to one neighbour, so that one that does not read leaves room.
+pub const HEAVY_TO_ONE: usize = 2;
+/// Commits of which is remembered that a neighbour serves them, to tell who else has them: a full message.
+pub const SERVED_TOLD: usize = FETCH_TIPS;
+/// Others that are named to one who finds no room: any of them will do.
+pub const BUSY_PEERS: usize = 16;
+/// Packs that are made here for several at once: each takes its size on the disk for as long as it is asked for.
+pub const SHARED_PACKS: usize = 2;
+/// A heavy stream of which more has left is not ended in favour of a shared pack: what came would be sent twice.
+pub const SHARED_INSTEAD: u64 = 32 << 20;
+/// Bytes of a shared pack: it lies on the disks of all who take part once more while it travels.
+pub const SHARED_BYTES: u64 = 8 << 30;
+/// Pieces of a shared pack; so many bits are told each time that one comes.
+pub const SHARED_PIECES: u32 = 1_024;
+/// Bytes of a piece of a small pack: 20 ms at 100 Mbit/s, so that all have something to pass on soon.
+pub const PIECE_BYTES: u64 = 256 << 10;
+/// How long a shared pack may take to be made: those who want it are served in another way after that.
+pub const SHARED_MADE: Duration = Duration::from_secs(10 * 60);
+/// How long one waits for it before it is told to come again: less than `BODY_STALLED`, after which it would give up.
+pub const SHARED_WAITED: Duration = Duration::from_secs(40);
+/// Wants that are remembered because no shared pack of them could be made: more than are asked for in an hour.
+pub const UNSHARED: usize = 16;
+/// How long a shared pack that nobody asks for is kept: who was cut comes again within seconds.
+pub const SHARED_KEPT: Duration = Duration::from_secs(30);
+/// A shared pack of which nothing comes for so many milliseconds, from nobody, is given up; what came in order is kept.
+pub const SHARED_STALLED: u64 = 20_000;
+/// Shared packs that one node takes part in at once: more wait, or go by themselves.
+pub const SHARED_TAKEN: usize = 4;
+/// Pieces that one neighbour is asked for at once: the next is on its way when one has come.
+pub const PIECES_OF_ONE: usize = 2;
+/// Pieces of one pack that are asked for at once: each is held in memory until it is checked.
+pub const PIECES_ASKED: usize = 12;
+/// Pieces that one node sends at once, each from memory.
+pub const PIECES_SENT: usize = 16;
 /// A body of which nothing moves for this long is given up: repacking a large history takes seconds, and a stream
 /// that lives and brings nothing would keep others from being asked.
 pub const BODY_STALLED: Duration = Duration::from_secs(60);

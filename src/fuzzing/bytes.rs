@@ -14,7 +14,10 @@ use crate::id::{self, BranchName, EventId, Handle, ObjectId, PeerId};
 use crate::limits;
 use crate::quic::{self, Coming};
 use crate::service::control::read_envelope;
-use crate::sync::{FetchReply, FetchRequest, Hello, JoinMessage, MediaReply, MediaRequest, Message, Ticket, Words};
+use crate::sync::{
+    FetchReply, FetchRequest, Hello, JoinMessage, MediaReply, MediaRequest, Message, PieceReply, PieceRequest, Ticket,
+    Words,
+};
 
 /// A stream of frames that comes in pieces: the first byte says of which length. Every frame is read as a message.
 pub fn frame(bytes: &[u8]) {
@@ -58,6 +61,10 @@ fn message(frame: &[u8]) {
         | Message::Clock(_)
         | Message::Chain(_)
         | Message::Over { .. } => {}
+        Message::Pieces { here, .. } => {
+            assert_eq!(here.iter().count() as u32, here.len());
+            assert!(here.iter().all(|piece| here.contains(piece)));
+        }
         Message::Enough => assert_eq!(frame, [8], "it has no content"),
         Message::Answered => assert_eq!(frame, [10], "it has no content"),
     }
@@ -134,6 +141,13 @@ pub fn fetch(bytes: &[u8]) {
         assert!(request.want.len().max(request.have.len()) <= limits::FETCH_TIPS);
     }
     if let Ok(reply) = FetchReply::decode(bytes) {
+        assert_eq!(reply.encode(), bytes);
+    }
+    if let Ok(request) = PieceRequest::decode(bytes) {
+        assert_eq!(request.encode(), bytes);
+        assert!(request.of.iter().all(|piece| piece < limits::SHARED_PIECES));
+    }
+    if let Ok(reply) = PieceReply::decode(bytes) {
         assert_eq!(reply.encode(), bytes);
     }
     if let Ok(request) = MediaRequest::decode(bytes) {

@@ -8,11 +8,11 @@ use crate::codec;
 use crate::discovery::{Announcement, JoinCode, Joining, RootsTag, join_name, member_name};
 use crate::eventlog::{Event, FrontierEntry};
 use crate::git::testing::Fixture;
-use crate::id::{EventId, Handle, Media, MediaId, ObjectId, PeerId, ProjectId, unhex};
+use crate::id::{EventId, Handle, Media, MediaId, ObjectId, PackId, PeerId, ProjectId, unhex};
 use crate::keys::{IdentityKey, Secret};
 use crate::sync::{
-    Asker, FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, MediaReply, MediaRequest, Message, Ticket,
-    VERSION,
+    Asker, FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, MediaReply, MediaRequest, Message, PieceReply,
+    PieceRequest, PieceSet, Ticket, VERSION,
 };
 
 /// A target, what the value is, its bytes.
@@ -47,6 +47,7 @@ fn messages() -> Vec<Seed> {
         ("events", Message::Events(vec![event.clone(), event]).encode()),
         ("held", Message::Held(vec![entry, entry]).encode()),
         ("objects", Message::Objects(vec![tip, other]).encode()),
+        ("pieces", Message::Pieces { pack: PackId([4; 32]), here: PieceSet::all(3), asks: true }.encode()),
         ("clock", Message::Clock(1_800_000_000_000).encode()),
         ("chain", Message::Chain(vec![entry, FrontierEntry { seq: 9, ..entry }]).encode()),
         ("enough", Message::Enough.encode()),
@@ -79,9 +80,14 @@ fn messages() -> Vec<Seed> {
     let request = MediaRequest { commit: tip, wants: vec![(media, 0), (media, 999)] };
     seeds.push(("fetch", "media".to_owned(), request.encode()));
     seeds.push(("fetch", "media-here".to_owned(), MediaReply::Here(vec![true, false]).encode()));
-    for (name, reply) in [("pack", FetchReply::Pack), ("busy", FetchReply::Busy)] {
+    let shared = FetchReply::Shared { pack: PackId([4; 32]), bytes: 200 << 20 };
+    let busy = FetchReply::Busy { others: vec![ANA, BO] };
+    for (name, reply) in [("pack", FetchReply::Pack), ("busy", busy), ("shared", shared)] {
         seeds.push(("fetch", name.to_owned(), reply.encode()));
     }
+    let piece = PieceRequest { pack: PackId([4; 32]), of: PieceSet::all(11) };
+    seeds.push(("fetch", "piece".to_owned(), piece.encode()));
+    seeds.push(("fetch", "piece-reply".to_owned(), PieceReply::Piece(10).encode()));
     seeds
 }
 

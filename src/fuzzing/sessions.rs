@@ -86,9 +86,12 @@ impl Node {
             Message::Answered => Input::Answered(peer),
             Message::Objects(commits) => Input::Serves { peer, commits },
             Message::Enough => Input::Enough(peer),
-            Message::Events(_) | Message::Clock(_) | Message::Chain(_) | Message::Over { .. } | Message::Unknown(_) => {
-                return None;
-            }
+            Message::Events(_)
+            | Message::Clock(_)
+            | Message::Chain(_)
+            | Message::Over { .. }
+            | Message::Pieces { .. }
+            | Message::Unknown(_) => return None,
         })
     }
 }

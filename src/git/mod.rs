@@ -32,7 +32,10 @@ pub use open::{OpenError, ReadFailed, global_config};
 pub use pack::{PackError, PackStats, Skip};
 #[cfg(any(test, fuzzing))]
 pub(crate) use quarantine::fuzzing;
-pub use quarantine::{Adopted, Blame, Interrupted, Kept, PackLimits, PackProgress, PackRefused, Quarantined};
+pub use quarantine::{
+    Adopted, Blame, Interrupted, Kept, Manifest, NotShared, PackLimits, PackPieces, PackProgress, PackRefused,
+    PieceRefused, Quarantined,
+};
 pub use refs::{Branches, Head, Reason, RefError, Tracked};
 pub use watch::{Watch, WatchError};
 pub use worktree::{LfsFilter, LocalMove, NotClean, Operation, WorktreeError};

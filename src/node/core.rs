@@ -95,8 +95,10 @@ pub(super) struct Core {
     /// What came of a fetch that was cut, with the haves that it was asked for with.
     pub(super) kept: Option<(Vec<ObjectId>, crate::git::Kept)>,
     pub(super) house: super::housekeeping::House,
-    /// How many streams serve objects, by peer.
-    pub(super) serving: BTreeMap<PeerId, usize>,
+    /// What is being served to neighbours.
+    pub(super) serving: super::serving::ServingState,
+    /// Packs that travel in pieces.
+    pub(super) pieces: super::pieces::PiecesState,
     pub(super) asks: Asks,
     pub(super) copies: super::copies::Copies,
     /// Is this feed to be left behind at the next start, as it is far ahead?

@@ -40,7 +40,7 @@ impl Core {
         if self.house.busy || self.house.due.is_none_or(|due| due > now) {
             return;
         }
-        let quiet = self.serving.is_empty() && !self.landing.is_busy() && self.landing.keeping.is_quiet();
+        let quiet = self.serving.decides.is_idle() && !self.landing.is_busy() && self.landing.keeping.is_quiet();
         if !quiet {
             self.house.due = Some(now + millis(limits::HOUSEKEEPING_AFTER));
             return;

@@ -281,28 +281,28 @@ impl Core {
             Ok(request) => request,
             Err(why) => return self.drop_peer(now, peer, &why),
         };
-        let refusal = if member.is_none() {
-            Some(MediaReply::NotHere)
-        } else if !self.may_serve(&peer) {
-            Some(MediaReply::Busy)
+        let begun = if member.is_none() {
+            Err(MediaReply::NotHere)
         } else {
-            None
+            self.serving.decides.begin_media(peer).ok_or(MediaReply::Busy)
         };
-        if let Some(reply) = refusal {
-            tokio::spawn(async move {
-                let _ = send.write_frame(&reply.encode()).await;
-                let _ = send.finish().await;
-            });
-            return;
-        }
-        *self.serving.entry(peer).or_default() += 1;
+        let number = match begun {
+            Ok(number) => number,
+            Err(reply) => {
+                tokio::spawn(async move {
+                    let _ = send.write_frame(&reply.encode()).await;
+                    let _ = send.finish().await;
+                });
+                return;
+            }
+        };
         let tips = self.served_tips(&request.commit);
         let (repo, trees, wake) = (self.repo.clone(), self.media.trees.clone(), self.wake.clone());
         tokio::spawn(async move {
             if let Err(why) = serve(repo, trees, tips, request, send).await {
                 tracing::info!(peer = %peer.short(), why, "serving media ended early");
             }
-            let _ = wake.send(Wake::Served(peer)).await;
+            let _ = wake.send(Wake::Served(number)).await;
         });
     }
 
@@ -351,6 +351,7 @@ async fn serve(
     };
     let reply = MediaReply::Here(files.iter().map(Option::is_some).collect());
     send.write_frame(&reply.encode()).await.map_err(|error| error.to_string())?;
+    send.yields();
     let mut body = BodyWriter::new(send);
     let mut out = body.blocking();
     let write = tokio::task::spawn_blocking(move || -> std::io::Result<()> {

@@ -1,23 +1,26 @@
-//! Git objects: what is wanted, fetching it, serving it.
+//! Git objects: what is wanted, and fetching it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::io::{BufRead, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::core::Core;
+use super::pieces::PiecesWork;
 use super::run::{self, Wake};
 use crate::api::{Progress, Refusal};
 use crate::approval::{Proposal, ProposalState};
 use crate::eventlog::store::Note;
-use crate::git::{Adopted, Interrupted, Kept, PackRefused, Repository, Skip};
+use crate::git::{Adopted, Interrupted, Kept, Manifest, PackPieces, PackRefused, Repository};
 use crate::hlc::Millis;
-use crate::id::{ObjectId, PeerId};
+use crate::id::{ObjectId, PackId, PeerId};
 use crate::limits;
-use crate::quic::{BodyReader, BodyWriter, Connection, RecvStream, SendStream};
-use crate::sync::{Fetch, FetchReply, FetchRequest, MediaRequest};
+use crate::quic::{BodyError, BodyReader, CloseCode, Connection, FrameError, RecvStream, SendStream};
+use crate::sync::{Fetch, FetchReply, FetchRequest};
 
 /// How a fetch ended.
 pub(super) struct Fetched {
@@ -29,41 +32,12 @@ pub(super) struct Fetched {
 
 /// Why objects did not come.
 enum FetchFailure {
-    /// It has not got them, is busy, or the connection broke: ask another.
+    /// It has not got them, or the connection broke: ask another.
     Elsewhere(String),
+    /// It has no room for it now: ask those whom it names, or again.
+    Busy(Vec<PeerId>),
     /// What it sent is not what was asked for.
     Refused(PackRefused),
-}
-
-/// A neighbour's request for objects.
-pub(super) struct Serve {
-    peer: PeerId,
-    session: u64,
-    request: Result<FetchRequest, String>,
-    send: SendStream,
-    recv: RecvStream,
-}
-
-/// Takes the object streams that a neighbour opens, for as long as it is here.
-pub(super) async fn accept_fetches(wake: mpsc::Sender<Wake>, peer: PeerId, session: u64, connection: Connection) {
-    while let Ok((send, mut recv)) = connection.accept_bi().await {
-        let wake = wake.clone();
-        tokio::spawn(async move {
-            let frame = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, recv.read_frame(limits::FRAME_BYTES)).await;
-            if let Ok(Ok(Some(bytes))) = &frame
-                && bytes.first() == Some(&MediaRequest::TAG)
-            {
-                return super::media::accept(&wake, peer, session, bytes, send).await;
-            }
-            let request = match frame {
-                Ok(Ok(Some(bytes))) => FetchRequest::decode(&bytes).map_err(|error| error.to_string()),
-                Ok(Ok(None)) => Err("its stream held no request".to_owned()),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("its request did not come in time".to_owned()),
-            };
-            let _ = wake.send(Wake::Serve(Box::new(Serve { peer, session, request, send, recv }))).await;
-        });
-    }
 }
 
 impl Core {
@@ -158,6 +132,7 @@ impl Core {
                 request,
                 kept,
                 progress: self.progress.clone(),
+                wake: self.wake.clone(),
             };
             let wake = self.wake.clone();
             tokio::spawn(async move {
@@ -228,6 +203,10 @@ impl Core {
                 self.fetches.failed(now, &fetch);
                 self.wants_stale = true;
             }
+            Err(FetchFailure::Busy(others)) => {
+                tracing::debug!(from = %fetch.from.short(), others = others.len(), "it has no room to send objects");
+                self.fetches.busy(now, &fetch, &others);
+            }
             Err(FetchFailure::Refused(why)) => {
                 self.fetches.failed(now, &fetch);
                 let who = self.peer_name(&fetch.from);
@@ -243,54 +222,6 @@ impl Core {
         }
     }
 
-    /// Serves what this node published or verified, to members only.
-    pub(super) fn serve(&mut self, serve: Serve) {
-        let Serve { peer, session, request, mut send, recv } = serve;
-        let Some(current) = self.sessions.get(&peer).filter(|current| current.id == session) else { return };
-        let member = self.state.member_of_identity(&current.hello.certificate.identity);
-        let request = match request {
-            Ok(request) => request,
-            Err(why) => {
-                let now = self.clock.steady();
-                return self.drop_peer(now, peer, &why);
-            }
-        };
-        // While the log is on its way to a new clone it does not know its members, and must not leave them for asking.
-        let reply = if member.is_none() || !request.want.iter().all(|commit| self.serves(commit)) {
-            FetchReply::NotHere
-        } else if !self.may_serve(&peer) {
-            FetchReply::Busy
-        } else {
-            FetchReply::Pack
-        };
-        if reply != FetchReply::Pack {
-            tokio::spawn(async move {
-                let _ = send.write_frame(&reply.encode()).await;
-                let _ = send.finish().await;
-            });
-            return;
-        }
-        *self.serving.entry(peer).or_default() += 1;
-        let (repo, wake) = (self.repo.clone(), self.wake.clone());
-        tokio::spawn(async move {
-            if let Err(why) = serve_pack(repo, request, send, recv).await {
-                tracing::info!(peer = %peer.short(), why, "serving objects ended early");
-            }
-            let _ = wake.send(Wake::Served(peer)).await;
-        });
-    }
-
-    /// Is this commit served, to members?
-    pub(super) fn serves(&self, commit: &ObjectId) -> bool {
-        self.held.contains(commit) || self.is_canonical(commit)
-    }
-
-    /// May a further stream be served to this neighbour now?
-    pub(super) fn may_serve(&self, peer: &PeerId) -> bool {
-        self.serving.values().sum::<usize>() < limits::SERVED_STREAMS
-            && self.serving.get(peer).is_none_or(|to_it| *to_it < limits::SERVED_TO_ONE)
-    }
-
     /// Commits that a neighbour may want and can have here, told when its session begins.
     pub(super) fn served_now(&self) -> Vec<ObjectId> {
         let mut served: Vec<ObjectId> = self.state.newest(&BTreeSet::new());
@@ -299,59 +230,6 @@ impl Core {
         served.retain(|commit| self.held.contains(commit));
         served
     }
-
-    /// A stream that served objects is done.
-    pub(super) fn served(&mut self, peer: &PeerId) {
-        if let Some(to_it) = self.serving.get_mut(peer) {
-            *to_it -= 1;
-            if *to_it == 0 {
-                self.serving.remove(peer);
-            }
-        }
-    }
-
-    /// The commit of a head of a canonical branch, with all its objects here.
-    fn is_canonical(&self, commit: &ObjectId) -> bool {
-        self.moves.tracking.values().any(|(at, _)| at == commit)
-    }
-}
-
-async fn serve_pack(
-    repo: Repository,
-    request: FetchRequest,
-    mut send: SendStream,
-    mut recv: RecvStream,
-) -> Result<(), String> {
-    send.write_frame(&FetchReply::Pack.encode()).await.map_err(|error| error.to_string())?;
-    let skip = read_skip(&mut recv, request.skip as usize).await?;
-    let mut body = BodyWriter::new(send);
-    let mut out = body.blocking();
-    let pack = tokio::task::spawn_blocking(move || {
-        let stop = AtomicBool::new(false);
-        let result = repo.write_rest(&request.want, &request.have, &skip, &mut out, &stop);
-        match result {
-            Ok(_) => out.finish().map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    });
-    let sent = body.run().await.map_err(|error| error.to_string());
-    pack.await.map_err(|error| error.to_string())??;
-    sent
-}
-
-/// Reads what the other side received before it was cut.
-async fn read_skip(recv: &mut RecvStream, bytes: usize) -> Result<Skip, String> {
-    let mut encoded = Vec::new();
-    while encoded.len() < bytes {
-        let frame = tokio::time::timeout(limits::BODY_STALLED, recv.read_frame(limits::FRAME_BYTES)).await;
-        let frame = frame.map_err(|_| "it does not say what it has".to_owned())?.map_err(|error| error.to_string())?;
-        match frame {
-            Some(frame) if !frame.is_empty() => encoded.extend_from_slice(&frame),
-            _ => return Err("it says less of what it has than it promised".to_owned()),
-        }
-    }
-    let skip = Skip::decode(&encoded).filter(|_| encoded.len() == bytes);
-    skip.ok_or_else(|| "what it says that it has cannot be read".to_owned())
 }
 
 /// One fetch.
@@ -362,21 +240,55 @@ struct FetchJob {
     /// What came before a cut.
     kept: Option<Kept>,
     progress: watch::Sender<Progress>,
+    wake: mpsc::Sender<Wake>,
 }
 
 impl FetchJob {
     /// Fetches; gives back what the next try can go on with, and for which haves, where it was cut.
     async fn run(mut self) -> (Result<Adopted, FetchFailure>, Option<(Vec<ObjectId>, Kept)>) {
         let have = self.request.have.clone();
-        let input = match self.ask().await {
-            Ok(recv) => recv,
+        let (mut recv, reply) = match self.ask().await {
+            Ok(answered) => answered,
             Err(why) => return (Err(why), self.kept.take().map(|kept| (have, kept))),
         };
-        let mut body = BodyReader::new(input);
-        let mut input = body.blocking();
-        let Self { repo, request, progress, kept, .. } = self;
-        let is_rest = kept.is_some();
-        let receive = tokio::task::spawn_blocking(move || -> Result<Adopted, Interrupted> {
+        if let FetchReply::Shared { pack, bytes } = reply {
+            // All of it comes, so what came before a cut is of no use.
+            self.kept = None;
+            return match self.take_part(&mut recv, pack, bytes).await {
+                Ok(pieces) => self.receive_shared(pieces).await,
+                Err(why) => (Err(why), None),
+            };
+        }
+        let is_rest = self.kept.is_some();
+        let mut body = BodyReader::new(recv);
+        let receive = self.receive(body.blocking());
+        let read = body.run().await;
+        let (outcome, kept) = match receive.await {
+            Ok(received) => received,
+            Err(error) => return (Err(FetchFailure::Elsewhere(error.to_string())), None),
+        };
+        let outcome = outcome.map_err(|why| match (read, why) {
+            // It is to be had in another way by now.
+            (Err(BodyError::Stream(FrameError::GivenUp(Some(CloseCode::Busy)))), _) => FetchFailure::Busy(Vec::new()),
+            // A stream that broke off is nobody's bad pack.
+            (Err(error), _) => FetchFailure::Elsewhere(error.to_string()),
+            // Two ids began alike, or what came before was the other peer's fault: it begins again.
+            (Ok(()), why) if is_rest && kept.is_none() && why.is_peers_fault() => {
+                FetchFailure::Elsewhere(why.to_string())
+            }
+            (Ok(()), why) => FetchFailure::Refused(why),
+        });
+        (outcome, kept.map(|kept| (have, kept)))
+    }
+
+    /// Receives, checks and adopts what can be read.
+    fn receive(
+        &mut self,
+        mut input: impl BufRead + Send + 'static,
+    ) -> JoinHandle<(Result<Adopted, PackRefused>, Option<Kept>)> {
+        let (repo, request, kept) = (self.repo.clone(), self.request.clone(), self.kept.take());
+        let progress = self.progress.clone();
+        tokio::task::spawn_blocking(move || {
             let stop = AtomicBool::new(false);
             let report = |at: crate::git::PackProgress| {
                 progress.send_replace(Progress {
@@ -388,30 +300,59 @@ impl FetchJob {
             };
             let limits = crate::git::PackLimits::default();
             let (want, have) = (&request.want, &request.have);
-            let quarantined = repo.resume_pack(kept, &mut input, want, have, &limits, &report, &stop)?;
-            quarantined.adopt().map_err(|why| Interrupted { why, kept: None })
-        });
-        let read = body.run().await;
-        match receive.await {
-            Ok(Ok(adopted)) => (Ok(adopted), None),
-            Ok(Err(Interrupted { why, kept })) => {
-                let failure = match (read, why) {
-                    // A stream that broke off is nobody's bad pack.
-                    (Err(error), _) => FetchFailure::Elsewhere(error.to_string()),
-                    // Two ids began alike, or what came before was the other peer's fault: it begins again.
-                    (Ok(()), why) if is_rest && kept.is_none() && why.is_peers_fault() => {
-                        FetchFailure::Elsewhere(why.to_string())
-                    }
-                    (Ok(()), why) => FetchFailure::Refused(why),
-                };
-                (Err(failure), kept.map(|kept| (have, kept)))
+            match repo.resume_pack(kept, &mut input, want, have, &limits, &report, &stop) {
+                Ok(quarantined) => (quarantined.adopt(), None),
+                Err(Interrupted { why, kept }) => (Err(why), kept),
             }
-            Err(error) => (Err(FetchFailure::Elsewhere(error.to_string())), None),
-        }
+        })
     }
 
-    /// Asks for the pack, and says what came before; gives the stream on which it comes.
-    async fn ask(&mut self) -> Result<RecvStream, FetchFailure> {
+    /// Makes room for a shared pack; the loop sees to its pieces from now on.
+    async fn take_part(
+        &self,
+        recv: &mut RecvStream,
+        pack: PackId,
+        bytes: u64,
+    ) -> Result<Arc<PackPieces>, FetchFailure> {
+        let elsewhere = |why: &dyn std::fmt::Display| FetchFailure::Elsewhere(why.to_string());
+        let hashes = tokio::time::timeout(limits::BODY_STALLED, recv.read_frame(limits::FRAME_BYTES)).await;
+        let hashes = hashes.map_err(|_| elsewhere(&"it does not say what its pack consists of"))?;
+        let hashes = hashes.map_err(|error| elsewhere(&error))?.unwrap_or_default();
+        let manifest = Manifest::read(&pack, bytes, &hashes);
+        let manifest = manifest.ok_or_else(|| elsewhere(&"what it says of its pack does not fit"))?;
+        let repo = self.repo.clone();
+        let pieces = tokio::task::spawn_blocking(move || repo.await_pack(manifest)).await;
+        let pieces = Arc::new(pieces.map_err(|error| elsewhere(&error))?.map_err(FetchFailure::Refused)?);
+        let taken = PiecesWork::Taken { maker: self.connection.peer(), pieces: pieces.clone() };
+        let _ = self.wake.send(Wake::Pieces(Box::new(taken))).await;
+        Ok(pieces)
+    }
+
+    /// Receives a shared pack while its pieces come.
+    async fn receive_shared(
+        mut self,
+        pieces: Arc<PackPieces>,
+    ) -> (Result<Adopted, FetchFailure>, Option<(Vec<ObjectId>, Kept)>) {
+        let (pack, have) = (pieces.manifest().id(), self.request.have.clone());
+        let received = self.receive(pieces.reader()).await;
+        let (outcome, kept) = match received {
+            Ok((outcome, kept)) => {
+                let outcome = outcome.map_err(|why| match pieces.ended() {
+                    None => FetchFailure::Refused(why),
+                    Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => FetchFailure::Refused(PackRefused::Full),
+                    Some(why) => FetchFailure::Elsewhere(format!("a shared pack did not come whole: {why}")),
+                });
+                (outcome, kept)
+            }
+            Err(error) => (Err(FetchFailure::Elsewhere(error.to_string())), None),
+        };
+        let over = PiecesWork::Over { pack, sound: outcome.is_ok() };
+        let _ = self.wake.send(Wake::Pieces(Box::new(over))).await;
+        (outcome, kept.map(|kept| (have, kept)))
+    }
+
+    /// Asks for the pack, and says what came before; gives the stream on which it comes, or what it consists of.
+    async fn ask(&mut self) -> Result<(RecvStream, FetchReply), FetchFailure> {
         let elsewhere = |error: &dyn std::fmt::Display| FetchFailure::Elsewhere(error.to_string());
         let skip = self.kept.as_ref().map_or_else(Vec::new, |kept| kept.skip().encode());
         self.request.skip = u32::try_from(skip.len()).unwrap_or(0);
@@ -420,15 +361,18 @@ impl FetchJob {
         send.write_frame(&self.request.encode()).await.map_err(|error| elsewhere(&error))?;
         let reply = tokio::time::timeout(limits::BODY_STALLED, recv.read_frame(limits::STRANGER_FRAME_BYTES)).await;
         let reply = reply.map_err(|_| elsewhere(&"it does not answer"))?.map_err(|error| elsewhere(&error))?;
-        match FetchReply::decode(&reply.unwrap_or_default()).map_err(|error| elsewhere(&error))? {
-            FetchReply::Pack => {}
+        let reply = FetchReply::decode(&reply.unwrap_or_default()).map_err(|error| elsewhere(&error))?;
+        match &reply {
+            FetchReply::Pack => {
+                for part in skip.chunks(limits::BATCH_BYTES) {
+                    send.write_frame(part).await.map_err(|error| elsewhere(&error))?;
+                }
+            }
+            FetchReply::Shared { .. } => {}
             FetchReply::NotHere => return Err(FetchFailure::Elsewhere("it has not got them".to_owned())),
-            FetchReply::Busy => return Err(FetchFailure::Elsewhere("it serves too many at once".to_owned())),
+            FetchReply::Busy { others } => return Err(FetchFailure::Busy(others.clone())),
         }
-        for part in skip.chunks(limits::BATCH_BYTES) {
-            send.write_frame(part).await.map_err(|error| elsewhere(&error))?;
-        }
-        Ok(recv)
+        Ok((recv, reply))
     }
 }
 

@@ -14,7 +14,9 @@ use super::hearing::HearingStep;
 use super::landing::LandingWork;
 use super::look::Looked;
 use super::media::MediaWork;
-use super::objects::{Fetched, Serve};
+use super::objects::Fetched;
+use super::pieces::PiecesWork;
+use super::serving::{Serve, Way};
 use super::sessions::{Arrival, SessionEnd};
 use super::{Card, Node, Parts, Stopped, discovery_key};
 use crate::api::{Progress, Refusal, Reply, Request};
@@ -67,8 +69,12 @@ pub(super) enum Wake {
     Ended { peer: PeerId, session: u64, end: SessionEnd },
     /// A neighbour asks for objects.
     Serve(Box<Serve>),
-    /// A stream that served objects to this peer is done.
-    Served(PeerId),
+    /// The pack of the stream of this number turned out to be heavy.
+    Weigh { number: u64, way: oneshot::Sender<Way> },
+    /// The stream of this number, that served objects or media, is done.
+    Served(u64),
+    /// Something about a pack that travels in pieces.
+    Pieces(Box<PiecesWork>),
     /// Refs of the repository may have moved.
     Moved,
     /// What the refs are.
@@ -198,7 +204,8 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         moves: Moves::default(),
         kept: None,
         house: super::housekeeping::House::default(),
-        serving: BTreeMap::new(),
+        serving: super::serving::ServingState::default(),
+        pieces: super::pieces::PiecesState::default(),
         asks: super::greet::Asks::default(),
         copies: super::copies::Copies::default(),
         ahead: false,
@@ -273,7 +280,9 @@ impl Core {
                 | Wake::HouseKept(_)
                 | Wake::Seen { .. }
                 | Wake::Serve(_)
+                | Wake::Weigh { .. }
                 | Wake::Served(_)
+                | Wake::Pieces(_)
         );
         match wake {
             Wake::Command { request, reply } => self.command(now, request, reply),
@@ -294,7 +303,9 @@ impl Core {
             Wake::Hearing { peer, session, step } => self.hearing_step(now, peer, session, *step),
             Wake::Ended { peer, session, end } => self.ended(now, peer, session, end),
             Wake::Serve(serve) => self.serve(*serve),
-            Wake::Served(peer) => self.served(&peer),
+            Wake::Weigh { number, way } => self.weigh_pack(number, way),
+            Wake::Served(number) => self.served(number),
+            Wake::Pieces(work) => self.pieces_work(now, *work),
             Wake::Moved => self.look_again = true,
             Wake::Looked(looked) => self.looked(now, *looked),
             Wake::Appended(result) => self.appended(now, result),
@@ -332,6 +343,7 @@ impl Core {
         self.look(now);
         self.drive_landing(now);
         self.drive_fetches(now);
+        self.drive_pieces(now);
         self.drive_media(now);
         self.let_go(now);
         self.drive_dials(now);
@@ -352,7 +364,8 @@ impl Core {
         }
         let times = [
             self.sync.next_wake(),
-            self.fetches.next_wake(),
+            self.fetches.next_wake(self.clock.steady()),
+            self.next_pieces(self.clock.steady()),
             self.media.fetches.next_wake(),
             self.landing.next_wake(),
             self.house.next_wake(),

@@ -179,7 +179,7 @@ impl Core {
         }
         tokio::spawn(write_session(self.wake.clone(), peer, id, send, outbox));
         tokio::spawn(read_session(self.wake.clone(), peer, id, connection.clone(), recv));
-        tokio::spawn(super::objects::accept_fetches(self.wake.clone(), peer, id, connection.clone()));
+        tokio::spawn(super::serving::accept_fetches(self.wake.clone(), peer, id, connection.clone()));
         self.clocks.told.heard(peer, hello.clock, now);
         let wall = self.clock.wall();
         let known = self.known.entry(peer).or_default();
@@ -205,6 +205,7 @@ impl Core {
         self.sync.handle(now, Input::PeerUp { peer, digest });
         let served = self.served_now();
         self.say_served_to(peer, &served);
+        self.ask_for_pieces(now, peer);
         let who = self.peer_name(&peer);
         self.store_peers();
         // While joining nobody has a name yet.
@@ -241,6 +242,7 @@ impl Core {
             }
             Message::Answered => self.sync.handle(now, Input::Answered(peer)),
             Message::Enough => self.sync.handle(now, Input::Enough(peer)),
+            Message::Pieces { pack, here, asks } => self.pieces_told(now, peer, pack, here, asks),
             Message::Objects(commits) => self.sync.handle(now, Input::Serves { peer, commits }),
             Message::Chain(samples) => self.compare_chain(now, peer, &samples),
             Message::Clock(shows) => self.clocks.told.heard(peer, shows, now),
@@ -452,6 +454,8 @@ impl Core {
         }
         self.fetches.peer_down(&peer);
         self.media.fetches.peer_down(&peer);
+        self.serving.decides.peer_down(&peer);
+        self.pieces_peer_down(&peer);
         self.sync.handle(now, Input::PeerDown(peer));
         self.clocks.told.gone(&peer);
         let wall = self.clock.wall();
@@ -472,7 +476,10 @@ impl Core {
                     let job = move || store.read(&lacking, limits::BATCH_BYTES);
                     super::run::work(&self.wake, job, move |events| Wake::Loaded { peer, load, events });
                 }
-                Output::Serves { peer, commits } => self.fetches.serves(peer, &commits),
+                Output::Serves { peer, commits } => {
+                    self.fetches.serves(peer, &commits);
+                    self.serving.decides.told(peer, &commits);
+                }
                 Output::Drop { peer, why } => self.drop_peer(now, peer, why),
             }
         }

@@ -69,6 +69,8 @@ enum Piece {
     /// A chunk with its length before it.
     Chunk(Vec<u8>),
     End,
+    /// It does not come to its end, for this reason.
+    GivenUp(CloseCode),
 }
 
 /// Sends one body. Give [`BodyWriter::blocking`] to the code that writes it and run this beside it.
@@ -116,6 +118,10 @@ impl BodyWriter {
                     self.send.write(empty_chunk()).await?;
                     return Ok(self.send.finish().await?);
                 }
+                Some(Piece::GivenUp(code)) => {
+                    self.send.reset(code);
+                    return Err(BodyError::Unfinished);
+                }
                 None => {
                     self.send.reset(CloseCode::Internal);
                     return Err(BodyError::Unfinished);
@@ -146,6 +152,12 @@ impl BlockingWriter {
     pub fn finish(mut self) -> io::Result<()> {
         self.hand_over()?;
         self.sender.blocking_send(Piece::End).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Ends it before its end, and tells the other side why.
+    pub fn give_up(self, code: CloseCode) {
+        // Where nobody takes it any more nobody need be told.
+        let _ = self.sender.blocking_send(Piece::GivenUp(code));
     }
 
     fn hand_over(&mut self) -> io::Result<()> {

@@ -89,6 +89,12 @@ impl SendStream {
         }
     }
 
+    /// What waits on other streams of this connection leaves before what waits on this one.
+    pub fn yields(&self) {
+        // Ended: then nothing waits.
+        let _ = self.0.set_priority(-1);
+    }
+
     /// Gives the stream up: what the other side has not read yet it will not get.
     pub fn reset(&mut self, code: CloseCode) {
         // Ended or reset before: then there is nothing to give up.

@@ -407,7 +407,7 @@ impl Node {
             Message::Chain(samples) => self.compare_chain(now, peer, &samples),
             Message::Answered => self.input(now, Input::Answered(peer)),
             Message::Enough => self.input(now, Input::Enough(peer)),
-            Message::Clock(_) | Message::Over { .. } | Message::Unknown(_) => {}
+            Message::Clock(_) | Message::Over { .. } | Message::Pieces { .. } | Message::Unknown(_) => {}
         }
     }
 

@@ -9,6 +9,9 @@ use crate::limits;
 /// Waits between two rounds of asking everybody, doubling from the first to the last.
 const AGAIN: (Millis, Millis) = (500, 30_000);
 
+/// Waits before a neighbour is asked again that had no room, doubling from the first to the last.
+const BUSY: (Millis, Millis) = (200, 10_000);
+
 /// Ask `from` for `tips`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
@@ -28,6 +31,9 @@ struct Want {
     in_flight: Option<(PeerId, u64)>,
     not_before: Millis,
     wait: Millis,
+    /// Who had no room, and when to ask again; how long was waited the last time.
+    busy: BTreeMap<PeerId, Millis>,
+    busy_wait: Millis,
     /// Asked for by itself: what it was asked for with may be what nobody has.
     alone: bool,
 }
@@ -55,8 +61,17 @@ impl Fetches {
             return;
         }
         *of_one += 1;
-        let (asked, in_flight) = (BTreeSet::new(), None);
-        self.wants.insert(tip, Want { author, asked, in_flight, not_before: 0, wait: AGAIN.0, alone: false });
+        let want = Want {
+            author,
+            asked: BTreeSet::new(),
+            in_flight: None,
+            not_before: 0,
+            wait: AGAIN.0,
+            busy: BTreeMap::new(),
+            busy_wait: BUSY.0,
+            alone: false,
+        };
+        self.wants.insert(tip, want);
     }
 
     /// They are here, or not wanted any more.
@@ -95,6 +110,7 @@ impl Fetches {
         self.neighbours.entry(peer).or_default();
         for want in self.wants.values_mut() {
             want.asked.remove(&peer);
+            want.busy.remove(&peer);
             want.not_before = 0;
         }
     }
@@ -135,7 +151,22 @@ impl Fetches {
         }
     }
 
-    /// What to ask for now. Each answer is to be followed by [`Fetches::done`] or [`Fetches::failed`].
+    /// `from` has no room for `fetch` now. It says that `others` have it: those are asked at once, whoever said so.
+    pub fn busy(&mut self, now: Millis, fetch: &Fetch, others: &[PeerId]) {
+        for tip in &fetch.tips {
+            let Some(want) = self.wants.get_mut(tip) else { continue };
+            want.in_flight = None;
+            want.busy.insert(fetch.from, now + want.busy_wait);
+            want.busy_wait = (want.busy_wait * 2).min(BUSY.1);
+            for other in others.iter().filter(|other| !want.asked.contains(*other)) {
+                if let Some(served) = self.neighbours.get_mut(other) {
+                    served.insert(*tip);
+                }
+            }
+        }
+    }
+
+    /// What to ask for now. Each answer is to be followed by [`Fetches::done`], [`Fetches::failed`] or [`Fetches::busy`].
     ///
     /// What a neighbour has for sure is asked for together; what it may not have goes by itself, so that one
     /// commit which is nowhere holds up no other.
@@ -158,7 +189,8 @@ impl Fetches {
             let load = |peer: &PeerId| busy.get(peer).map_or(0, BTreeSet::len);
             let free = |peer: &&PeerId| {
                 let joins = serves(peer) && !want.alone && together.contains_key(*peer);
-                !want.asked.contains(*peer) && (joins || load(peer) < limits::FETCHES_OF_ONE)
+                let has_room = want.busy.get(*peer).is_none_or(|until| *until <= now);
+                !want.asked.contains(*peer) && has_room && (joins || load(peer) < limits::FETCHES_OF_ONE)
             };
             // The author first, then whoever says it serves it, then the least busy.
             let rank = |peer: &&PeerId| (**peer != want.author, !serves(peer), load(peer), **peer);
@@ -191,12 +223,18 @@ impl Fetches {
     }
 
     /// When [`Fetches::next`] may have more to give though nothing happened.
-    pub fn next_wake(&self) -> Option<Millis> {
+    pub fn next_wake(&self, now: Millis) -> Option<Millis> {
         if self.neighbours.is_empty() {
             return None;
         }
-        let waiting = self.wants.values().filter(|want| want.in_flight.is_none() && want.not_before > 0);
-        waiting.map(|want| want.not_before).min()
+        let is_here = |(peer, _): &(&PeerId, &Millis)| self.neighbours.contains_key(*peer);
+        let waiting = self.wants.values().filter(|want| want.in_flight.is_none());
+        let again = waiting.flat_map(|want| {
+            let busy = want.busy.iter().filter(is_here).filter(|(peer, _)| !want.asked.contains(*peer));
+            let busy = busy.map(|(_, until)| *until.max(&want.not_before)).min();
+            Some(want.not_before).filter(|at| *at > 0).into_iter().chain(busy)
+        });
+        again.filter(|at| *at > now).min()
     }
 }
 
@@ -226,7 +264,7 @@ mod tests {
         assert_eq!(fetches.next(0), std::slice::from_ref(&second));
         fetches.failed(0, &second);
         assert_eq!(fetches.next(0), []);
-        assert_eq!(fetches.next_wake(), Some(500));
+        assert_eq!(fetches.next_wake(0), Some(500));
         assert_eq!(fetches.next(500), [Fetch { number: 3, ..first }]);
         fetches.done(&tip(1));
         assert!(fetches.is_empty());
@@ -245,10 +283,10 @@ mod tests {
         assert_eq!(each.iter().map(|fetch| fetch.tips.clone()).collect::<Vec<_>>(), [[tip(1)], [tip(2)]]);
         fetches.done(&tip(1));
         fetches.failed(0, &each[1]);
-        assert_eq!(fetches.next_wake(), Some(500));
+        assert_eq!(fetches.next_wake(0), Some(500));
         assert_eq!(fetches.nowhere(), BTreeSet::from([tip(2)]));
         assert_eq!(fetches.next(500), [Fetch { number: 4, ..each[1].clone() }]);
-        assert_eq!(fetches.next_wake(), None, "the clock has nothing more to say while it is on its way");
+        assert_eq!(fetches.next_wake(500), None, "the clock has nothing more to say while it is on its way");
     }
 
     #[test]
@@ -312,6 +350,43 @@ mod tests {
         assert_eq!(fetches.next(1), []);
         fetches.serves(B, &[tip(1)]);
         assert_eq!(fetches.next(1), [Fetch { number: 2, ..asked }]);
+    }
+
+    #[test]
+    fn one_that_has_no_room_points_to_others_and_is_asked_again_later() {
+        let mut fetches = Fetches::default();
+        fetches.peer_up(A);
+        fetches.peer_up(B);
+        fetches.want(tip(1), A);
+        let first = fetches.next(0).remove(0);
+        // Nobody who is no neighbour can be asked.
+        fetches.busy(0, &first, &[B, PeerId([9; 32])]);
+        let second = fetches.next(0).remove(0);
+        assert_eq!(second.from, B);
+        fetches.failed(0, &second);
+        assert_eq!((fetches.next(0), fetches.next_wake(0)), (vec![], Some(200)));
+        let third = fetches.next(200).remove(0);
+        assert_eq!(third.from, A);
+        fetches.busy(200, &third, &[B]);
+        assert_eq!((fetches.next(599), fetches.next_wake(200)), (vec![], Some(600)), "what B had not it has not now");
+        fetches.serves(B, &[tip(1)]);
+        assert_eq!(fetches.next(210).remove(0).from, B, "but this it says itself");
+    }
+
+    #[test]
+    fn who_has_no_room_is_asked_again_when_nobody_else_has_it() {
+        let mut fetches = Fetches::default();
+        fetches.peer_up(A);
+        fetches.want(tip(1), A);
+        let mut now = 0;
+        for wait in [200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000] {
+            let fetch = fetches.next(now).remove(0);
+            fetches.busy(now, &fetch, &[]);
+            assert_eq!(fetches.next_wake(now), Some(now + wait));
+            assert_eq!(fetches.next(now + wait - 1), []);
+            now += wait;
+        }
+        assert!(fetches.nowhere().is_empty());
     }
 
     #[test]

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, DecodeError};
 use crate::eventlog::FrontierEntry;
 use crate::hlc::Millis;
-use crate::id::{EventId, IdentityId, ObjectId, PeerId, ProjectId};
+use crate::id::{EventId, IdentityId, ObjectId, PackId, PeerId, ProjectId};
 use crate::keys::{Certificate, Signature};
 use crate::limits;
+use crate::sync::PieceSet;
 
 /// The version of these messages.
 pub const VERSION: u16 = 1;
@@ -66,6 +67,15 @@ pub enum Message {
         /// The other's.
         heard: bool,
     },
+    /// The sender takes part in a shared pack.
+    Pieces {
+        /// Which.
+        pack: PackId,
+        /// What it has of it.
+        here: PieceSet,
+        /// It does not know yet what the other has of it.
+        asks: bool,
+    },
     /// A type that this version does not know.
     Unknown(u8),
 }
@@ -73,7 +83,7 @@ pub enum Message {
 /// Why bytes are no message. The session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message is {0}")]
-pub struct MessageError(#[from] DecodeError);
+pub struct MessageError(#[from] pub(super) DecodeError);
 
 pub(super) fn tagged<T: Serialize>(tag: u8, value: &T) -> Vec<u8> {
     let mut bytes = vec![tag];
@@ -122,6 +132,7 @@ impl Message {
             Self::Enough => vec![8],
             Self::Over { heard } => tagged(9, heard),
             Self::Answered => vec![10],
+            Self::Pieces { pack, here, asks } => tagged(11, &(pack, here, asks)),
             Self::Unknown(tag) => vec![*tag],
         }
     }
@@ -146,6 +157,10 @@ impl Message {
             [8] => Self::Enough,
             [9, rest @ ..] => Self::Over { heard: codec::decode(rest, LIMIT)? },
             [10] => Self::Answered,
+            [11, rest @ ..] => {
+                let (pack, here, asks) = codec::decode(rest, limits::STRANGER_FRAME_BYTES)?;
+                Self::Pieces { pack, here, asks }
+            }
             [tag, ..] => Self::Unknown(*tag),
         })
     }
@@ -163,14 +178,25 @@ pub struct FetchRequest {
 }
 
 /// What is said before the pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FetchReply {
     /// A pack follows.
     Pack,
     /// It is not here, or not to be served.
     NotHere,
-    /// Too many streams are being served: ask another, or again.
-    Busy,
+    /// Too much is being sent: ask another, or again.
+    Busy {
+        /// Who said that they serve it, at most [`limits::BUSY_PEERS`].
+        others: Vec<PeerId>,
+    },
+    /// It is made once for several: the hashes of its pieces follow in one frame, and the pieces can be had from
+    /// everybody who takes part.
+    Shared {
+        /// Which shared pack.
+        pack: PackId,
+        /// Its length in bytes.
+        bytes: u64,
+    },
 }
 
 impl FetchRequest {
@@ -202,8 +228,8 @@ impl FetchRequest {
 
 impl FetchReply {
     /// Its frame.
-    pub fn encode(self) -> Vec<u8> {
-        tagged(17, &self)
+    pub fn encode(&self) -> Vec<u8> {
+        tagged(17, self)
     }
 
     /// Reads a frame.
@@ -212,7 +238,13 @@ impl FetchReply {
     /// [`MessageError`] where it is no reply.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         match bytes {
-            [17, rest @ ..] => Ok(codec::decode(rest, 16)?),
+            [17, rest @ ..] => match codec::decode(rest, limits::STRANGER_FRAME_BYTES)? {
+                Self::Busy { others } if others.len() > limits::BUSY_PEERS => {
+                    let (len, limit) = (others.len(), limits::BUSY_PEERS);
+                    Err(MessageError(DecodeError::TooLarge { len, limit }))
+                }
+                reply => Ok(reply),
+            },
             _ => Err(MessageError(DecodeError::Malformed)),
         }
     }
@@ -368,6 +400,7 @@ mod tests {
             Message::Answered,
             Message::Over { heard: false },
             Message::Over { heard: true },
+            Message::Pieces { pack: PackId([5; 32]), here: PieceSet::all(9), asks: true },
         ] {
             assert_eq!(Message::decode(&message.encode()), Ok(message));
         }
@@ -384,6 +417,8 @@ mod tests {
             let _ = Hello::decode(&bytes);
             let _ = FetchRequest::decode(&bytes);
             let _ = FetchReply::decode(&bytes);
+            let _ = crate::sync::PieceRequest::decode(&bytes);
+            let _ = crate::sync::PieceReply::decode(&bytes);
             let _ = JoinMessage::decode(&bytes);
             let _ = crate::eventlog::Event::decode(&bytes);
         }

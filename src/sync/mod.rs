@@ -10,6 +10,8 @@ mod media;
 mod mesh;
 mod message;
 mod pairing;
+mod pieces;
+mod serving;
 mod session;
 mod ticket;
 
@@ -21,6 +23,8 @@ pub use mesh::Mesh;
 pub(crate) use message::join_proof;
 pub use message::{FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, MessageError, VERSION};
 pub use pairing::{Asker, AskerStep, Greeter, GreeterStep, PairingError, Words};
+pub use pieces::{AskPiece, Given, PieceReply, PieceRequest, PieceSet, Taking};
+pub use serving::{Plan, Serving};
 pub use session::{Input, Output, Sync};
 pub use ticket::{Ticket, TicketError};
 

@@ -479,6 +479,8 @@ impl Raw {
         send.write_frame(&self.hello(&to.project()).encode()).await.expect("it is open");
         let first = soon("a hello", recv.read_frame(limits::FRAME_BYTES)).await.expect("it is open");
         Hello::decode(&first.expect("it is open")).expect("a hello");
+        // From now on as much may be on its way as between members.
+        connection.admit();
         let (said, messages) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok(Some(frame)) = recv.read_frame(limits::FRAME_BYTES).await {
@@ -587,7 +589,8 @@ impl Session {
         let request = FetchRequest { want: want.to_vec(), have: vec![], skip: 0 };
         let (mut send, mut recv) = self.connection.open_bi().await.expect("it is open");
         send.write_frame(&request.encode()).await.expect("it is open");
-        let reply = soon("a reply", recv.read_frame(64)).await.expect("it is open").expect("it is open");
+        let reply = recv.read_frame(limits::STRANGER_FRAME_BYTES);
+        let reply = soon("a reply", reply).await.expect("it is open").expect("it is open");
         (FetchReply::decode(&reply).expect("a reply"), recv)
     }
 

@@ -72,15 +72,20 @@ impl Namespace {
 
     /// Runs lines of `ip` in the namespace.
     fn ip(&self, lines: &str) -> Result<(), Missing> {
-        let mut command = self.command("ip");
+        self.batch("ip", lines)
+    }
+
+    /// Runs lines of a program of iproute2 in the namespace.
+    fn batch(&self, program: &str, lines: &str) -> Result<(), Missing> {
+        let mut command = self.command(program);
         command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| Missing(format!("nsenter: {error}")))?;
         let written = child.stdin.take().expect("piped").write_all(lines.as_bytes());
-        let output = child.wait_with_output().map_err(|error| Missing(format!("ip: {error}")))?;
+        let output = child.wait_with_output().map_err(|error| Missing(format!("{program}: {error}")))?;
         if written.is_ok() && output.status.success() {
             return Ok(());
         }
-        Err(Missing(format!("ip: {}", String::from_utf8_lossy(&output.stderr).trim())))
+        Err(Missing(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())))
     }
 }
 
@@ -179,6 +184,29 @@ impl Host<'_> {
     /// The child's process id is the program's.
     pub fn command(&self, program: &str) -> Command {
         self.namespace.command(program)
+    }
+
+    /// Makes its cable carry so many Mbit/s each way.
+    ///
+    /// # Errors
+    /// [`Missing`] where this machine cannot: the kernel's `sch_tbf` is needed.
+    pub fn shape(&self, mbit: u32) -> Result<(), Missing> {
+        let line =
+            |device: &str| format!("qdisc replace dev {device} root tbf rate {mbit}mbit burst 256kb latency 100ms\n");
+        self.namespace.batch("tc", &line("eth0"))?;
+        self.lan.switch.batch("tc", &line(&format!("p{}", self.number)))
+    }
+
+    /// How many bytes have left this host.
+    ///
+    /// # Panics
+    /// Where that cannot be read.
+    pub fn sent(&self) -> u64 {
+        let read = self.command("cat").arg("/proc/net/dev").output().expect("nsenter runs");
+        let text = String::from_utf8_lossy(&read.stdout);
+        let line = text.lines().find_map(|line| line.trim_start().strip_prefix("eth0:")).expect("it has an eth0");
+        // The ninth number; the first eight are of what was received.
+        line.split_whitespace().nth(8).and_then(|sent| sent.parse().ok()).expect("a number")
     }
 
     /// Pulls the cable: the host notices that it has no link.

@@ -12,6 +12,7 @@ mod index;
 mod links;
 mod made;
 mod names;
+mod pieces;
 mod resolve;
 mod settings;
 
@@ -27,6 +28,7 @@ use crate::limits;
 pub(super) use adopt::sync_dir;
 pub use adopt::{Adopted, Quarantined};
 pub(super) use made::Gently;
+pub use pieces::{Manifest, NotShared, PackPieces, PieceRefused};
 
 /// What a pack may be at most.
 #[derive(Debug, Clone, Copy)]

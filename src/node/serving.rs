@@ -1,0 +1,346 @@
+//! Serving Git objects: what a neighbour asks for, made beside the loop and sent in the way that `sync` decides.
+//!
+//! Of each pack the first [`limits::SMALL_PACK`] bytes are made before anything is said. If that is all of it, it leaves at
+//! once. Otherwise it is heavy, and the loop is asked what becomes of it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::core::Core;
+use super::run::Wake;
+use crate::git::{Repository, Skip};
+use crate::id::{ObjectId, PeerId};
+use crate::limits;
+use crate::quic::{BlockingWriter, BodyWriter, CloseCode, Connection, RecvStream, SendStream};
+use crate::sync::{FetchReply, FetchRequest, MediaRequest, PieceRequest, Plan, Serving};
+
+/// A neighbour's request for objects.
+pub(super) struct Serve {
+    peer: PeerId,
+    session: u64,
+    request: Result<FetchRequest, String>,
+    send: SendStream,
+    recv: RecvStream,
+}
+
+/// All streams that serve something.
+#[derive(Default)]
+pub(super) struct ServingState {
+    /// Decides.
+    pub(super) decides: Serving,
+    /// Those that serve packs.
+    streams: BTreeMap<u64, Stream>,
+}
+
+struct Stream {
+    peer: PeerId,
+    want: Vec<ObjectId>,
+    flow: Flow,
+}
+
+/// What a stream and the loop tell each other.
+#[derive(Clone, Default)]
+struct Flow {
+    /// Bytes that were handed to the network.
+    sent: Arc<AtomicU64>,
+    /// It is to end: whom it serves is to ask again.
+    moved: Arc<AtomicBool>,
+}
+
+/// A reply, and what is said in a frame after it.
+pub(super) type Answer = (FetchReply, Option<Vec<u8>>);
+
+/// What becomes of a heavy pack.
+pub(super) enum Way {
+    /// It is sent.
+    Send,
+    /// This is said instead, when it is known.
+    Say(oneshot::Receiver<Answer>),
+}
+
+/// Takes the object streams that a neighbour opens, for as long as it is here.
+pub(super) async fn accept_fetches(wake: mpsc::Sender<Wake>, peer: PeerId, session: u64, connection: Connection) {
+    while let Ok((send, mut recv)) = connection.accept_bi().await {
+        let wake = wake.clone();
+        tokio::spawn(async move {
+            let frame = timeout(limits::HANDSHAKE_TIMEOUT, recv.read_frame(limits::FRAME_BYTES)).await;
+            if let Ok(Ok(Some(bytes))) = &frame {
+                match bytes.first() {
+                    Some(&MediaRequest::TAG) => return super::media::accept(&wake, peer, session, bytes, send).await,
+                    Some(&PieceRequest::TAG) => return super::pieces::accept(&wake, peer, session, bytes, send).await,
+                    _ => {}
+                }
+            }
+            let request = match frame {
+                Ok(Ok(Some(bytes))) => FetchRequest::decode(&bytes).map_err(|error| error.to_string()),
+                Ok(Ok(None)) => Err("its stream held no request".to_owned()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("its request did not come in time".to_owned()),
+            };
+            let _ = wake.send(Wake::Serve(Box::new(Serve { peer, session, request, send, recv }))).await;
+        });
+    }
+}
+
+impl Core {
+    /// Serves what this node published or verified, to members only.
+    pub(super) fn serve(&mut self, serve: Serve) {
+        let Serve { peer, session, request, mut send, recv } = serve;
+        let Some(current) = self.sessions.get(&peer).filter(|current| current.id == session) else { return };
+        let member = self.state.member_of_identity(&current.hello.certificate.identity);
+        let request = match request {
+            Ok(request) => request,
+            Err(why) => {
+                let now = self.clock.steady();
+                return self.drop_peer(now, peer, &why);
+            }
+        };
+        // While the log is on its way to a new clone it does not know its members, and must not leave them for asking.
+        let refusal = if member.is_none() || !request.want.iter().all(|commit| self.serves(commit)) {
+            Err(FetchReply::NotHere)
+        } else {
+            let number = self.serving.decides.begin(peer, &request.want, &request.have);
+            number.ok_or_else(|| self.busy(&peer, &request.want))
+        };
+        let number = match refusal {
+            Ok(number) => number,
+            Err(reply) => {
+                tokio::spawn(async move {
+                    let _ = send.write_frame(&reply.encode()).await;
+                    let _ = send.finish().await;
+                });
+                return;
+            }
+        };
+        let flow = Flow::default();
+        self.serving.streams.insert(number, Stream { peer, want: request.want.clone(), flow: flow.clone() });
+        let job = ServeJob { repo: self.repo.clone(), request, wake: self.wake.clone(), number, flow };
+        let wake = self.wake.clone();
+        tokio::spawn(async move {
+            if let Err(why) = job.run(send, recv).await {
+                tracing::info!(peer = %peer.short(), why, "serving objects ended early");
+            }
+            let _ = wake.send(Wake::Served(number)).await;
+        });
+    }
+
+    fn busy(&self, peer: &PeerId, want: &[ObjectId]) -> FetchReply {
+        FetchReply::Busy { others: self.serving.decides.elsewhere(peer, want) }
+    }
+
+    /// The pack of this stream is heavy: what becomes of it?
+    pub(super) fn weigh_pack(&mut self, number: u64, way: oneshot::Sender<Way>) {
+        let ServingState { decides, streams } = &mut self.serving;
+        let sent = |other| streams.get(&other).map_or(u64::MAX, |other| other.flow.sent.load(Ordering::Relaxed));
+        let plan = decides.weigh(number, sent);
+        let Some(Stream { peer, want, .. }) = self.serving.streams.get(&number) else { return };
+        tracing::debug!(peer = %peer.short(), ?plan, "a heavy pack is asked for");
+        let (peer, want) = (*peer, want.clone());
+        let decided = match plan {
+            Plan::Send => Way::Send,
+            Plan::Busy => {
+                let (say, said) = oneshot::channel();
+                // It is empty, and its other end is here.
+                let _ = say.send((self.busy(&peer, &want), None));
+                Way::Say(said)
+            }
+            Plan::Join(shared) => Way::Say(self.join_shared(shared)),
+            Plan::Share { shared, have, instead } => {
+                for instead in instead.iter().filter_map(|instead| self.serving.streams.get(instead)) {
+                    instead.flow.moved.store(true, Ordering::Relaxed);
+                }
+                self.make_shared(shared, want, have);
+                Way::Say(self.join_shared(shared))
+            }
+        };
+        let _ = way.send(decided);
+    }
+
+    /// Is this commit served, to members?
+    pub(super) fn serves(&self, commit: &ObjectId) -> bool {
+        self.held.contains(commit) || self.is_canonical(commit)
+    }
+
+    /// The commit of a head of a canonical branch, with all its objects here.
+    fn is_canonical(&self, commit: &ObjectId) -> bool {
+        self.moves.tracking.values().any(|(at, _)| at == commit)
+    }
+
+    /// A stream that served objects or media is done.
+    pub(super) fn served(&mut self, number: u64) {
+        self.serving.decides.end(number);
+        self.serving.streams.remove(&number);
+    }
+}
+
+/// One stream that serves a pack.
+struct ServeJob {
+    repo: Repository,
+    request: FetchRequest,
+    wake: mpsc::Sender<Wake>,
+    number: u64,
+    flow: Flow,
+}
+
+impl ServeJob {
+    async fn run(self, mut send: SendStream, mut recv: RecvStream) -> Result<(), String> {
+        let skip_bytes = self.request.skip as usize;
+        if skip_bytes > 0 {
+            // What was cut is heavy, and what came of it is told only once the rest is promised.
+            if let Way::Say(answer) = self.weigh().await? {
+                return say(send, answer).await;
+            }
+            promise(&mut send).await?;
+        }
+        let skip = read_skip(&mut recv, skip_bytes).await?;
+        let (tell_heavy, heavy) = oneshot::channel();
+        let (go, going) = std::sync::mpsc::channel();
+        let Self { repo, request, flow, .. } = &self;
+        let (repo, request) = (repo.clone(), request.clone());
+        let mut out = Outflow::new(flow.clone(), tell_heavy, going);
+        let pack = tokio::task::spawn_blocking(move || {
+            let moved = out.flow.moved.clone();
+            let written = repo.write_rest(&request.want, &request.have, &skip, &mut out, &moved);
+            match written {
+                Ok(_) => out.finish().map_err(|error| error.to_string()),
+                Err(error) => {
+                    out.give_up();
+                    Err(error.to_string())
+                }
+            }
+        });
+        // It is dropped without a word where the pack was small, or could not be made.
+        if heavy.await.is_err() {
+            let small = pack.await.map_err(|error| error.to_string())??;
+            if skip_bytes == 0 {
+                promise(&mut send).await?;
+            }
+            return write_body(&mut send, &small).await;
+        }
+        if skip_bytes == 0 {
+            if let Way::Say(answer) = self.weigh().await? {
+                drop(go);
+                return say(send, answer).await;
+            }
+            promise(&mut send).await?;
+        }
+        send.yields();
+        let mut body = BodyWriter::new(send);
+        // The thread that makes the pack waits for it, unless it has failed.
+        let _ = go.send(body.blocking());
+        let sent = body.run().await.map_err(|error| error.to_string());
+        pack.await.map_err(|error| error.to_string())??;
+        sent
+    }
+
+    async fn weigh(&self) -> Result<Way, String> {
+        let (way, decided) = oneshot::channel();
+        let _ = self.wake.send(Wake::Weigh { number: self.number, way }).await;
+        decided.await.map_err(|_| "the node ends".to_owned())
+    }
+}
+
+async fn promise(send: &mut SendStream) -> Result<(), String> {
+    send.write_frame(&FetchReply::Pack.encode()).await.map_err(|error| error.to_string())
+}
+
+/// Says what is to be said in place of a pack.
+async fn say(mut send: SendStream, answer: oneshot::Receiver<Answer>) -> Result<(), String> {
+    let (reply, then) = answer.await.map_err(|_| "the node ends".to_owned())?;
+    send.write_frame(&reply.encode()).await.map_err(|error| error.to_string())?;
+    if let Some(then) = then {
+        send.write_frame(&then).await.map_err(|error| error.to_string())?;
+    }
+    send.finish().await.map_err(|error| error.to_string())
+}
+
+/// Sends a body that is all here, and waits until it has arrived.
+pub(super) async fn write_body(send: &mut SendStream, bytes: &[u8]) -> Result<(), String> {
+    for chunk in bytes.chunks(limits::BATCH_BYTES).chain([[].as_slice()]) {
+        let written = timeout(limits::BODY_STALLED, send.write_frame(chunk)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            send.reset(CloseCode::TooLate);
+        }
+        written.map_err(|_| "nothing of it moves".to_owned())?.map_err(|error| error.to_string())?;
+    }
+    let finished = timeout(limits::BODY_STALLED, send.finish()).await;
+    finished.map_err(|_| "it does not arrive".to_owned())?.map_err(|error| error.to_string())
+}
+
+/// The way out of a pack: held back while it is small, and sent where it was decided that it is.
+struct Outflow {
+    flow: Flow,
+    held: Vec<u8>,
+    tell_heavy: Option<oneshot::Sender<()>>,
+    going: std::sync::mpsc::Receiver<BlockingWriter>,
+    out: Option<BlockingWriter>,
+}
+
+impl Outflow {
+    fn new(flow: Flow, tell_heavy: oneshot::Sender<()>, going: std::sync::mpsc::Receiver<BlockingWriter>) -> Self {
+        Self { flow, held: Vec::new(), tell_heavy: Some(tell_heavy), going, out: None }
+    }
+
+    /// All was written; gives it where it is small.
+    fn finish(mut self) -> io::Result<Vec<u8>> {
+        match self.out.take() {
+            Some(out) => out.finish().map(|()| Vec::new()),
+            None => Ok(std::mem::take(&mut self.held)),
+        }
+    }
+
+    /// The pack ends before its end.
+    fn give_up(mut self) {
+        let moved = self.flow.moved.load(Ordering::Relaxed);
+        if let Some(out) = self.out.take().filter(|_| moved) {
+            out.give_up(CloseCode::Busy);
+        }
+    }
+}
+
+impl Write for Outflow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.out.is_none() {
+            if self.held.len() + bytes.len() <= limits::SMALL_PACK {
+                self.held.extend_from_slice(bytes);
+                return Ok(bytes.len());
+            }
+            if let Some(tell) = self.tell_heavy.take() {
+                let _ = tell.send(());
+            }
+            let mut out = self.going.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            let held = std::mem::take(&mut self.held);
+            out.write_all(&held)?;
+            self.flow.sent.fetch_add(held.len() as u64, Ordering::Relaxed);
+            self.out = Some(out);
+        }
+        let Some(out) = &mut self.out else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let written = out.write(bytes)?;
+        self.flow.sent.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.as_mut().map_or(Ok(()), BlockingWriter::flush)
+    }
+}
+
+/// Reads what the other side received before it was cut.
+async fn read_skip(recv: &mut RecvStream, bytes: usize) -> Result<Skip, String> {
+    let mut encoded = Vec::new();
+    while encoded.len() < bytes {
+        let frame = timeout(limits::BODY_STALLED, recv.read_frame(limits::FRAME_BYTES)).await;
+        let frame = frame.map_err(|_| "it does not say what it has".to_owned())?.map_err(|error| error.to_string())?;
+        match frame {
+            Some(frame) if !frame.is_empty() => encoded.extend_from_slice(&frame),
+            _ => return Err("it says less of what it has than it promised".to_owned()),
+        }
+    }
+    let skip = Skip::decode(&encoded).filter(|_| encoded.len() == bytes);
+    skip.ok_or_else(|| "what it says that it has cannot be read".to_owned())
+}
