@@ -4,6 +4,7 @@
 //! Governance events are part of it wherever they stand: both sides of a mutual revocation must be known to all.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::authority::Strand;
 use super::check::At;
@@ -49,10 +50,11 @@ impl State {
         for dep in body.deps() {
             self.tips.remove(dep);
             let Some(at) = self.row(dep).map(|row| row.place).filter(|at| at.strand != place.strand) else { continue };
-            let key = named_key(at.strand, place.strand);
-            let known: Option<u64> = self.rows.get(Table::Named, &key, super::stored::decode);
+            let (pair, key) = ((at.strand, place.strand), named_key(at.strand, place.strand));
+            let known = self.named.get(&pair).or_else(|| self.rows.get(Table::Named, &key, super::stored::decode));
             if known.is_none_or(|known| known < at.seq) {
                 self.rows.put(Table::Named, key, super::stored::encode(&at.seq));
+                Arc::make_mut(&mut self.named).put(pair, at.seq);
             }
         }
         self.tips.insert(id);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::authority::{Gov, Past, Pin, Seen, Set};
 use super::{Change, State};
-use crate::eventlog::rows::{Place, Table};
+use crate::eventlog::rows::Place;
 use crate::eventlog::{Event, Kind, Payload, Target};
 use crate::id::{EventId, Lid, PeerId};
 
@@ -158,21 +158,11 @@ impl State {
                     proposals.insert(row.about);
                 }
                 if event.body().kind == Kind::APPROVE {
-                    landings.extend(self.resting_on(&event.id()));
+                    landings.extend(self.resting_on(place));
                 }
             }
             _ => {}
         }
-    }
-
-    /// Landings that name an approval.
-    fn resting_on(&self, approval: &EventId) -> Vec<Lid> {
-        let mut found = Vec::new();
-        self.rows.scan_prefix(Table::Rests, &approval.0[..16], |key, _| {
-            found.extend(key[16..].try_into().ok().map(Lid));
-            true
-        });
-        found
     }
 }
 

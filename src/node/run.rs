@@ -326,7 +326,10 @@ impl Core {
             self.refresh_wants();
         }
         self.look(now);
-        self.drive_landing(now);
+        // Looking at all that streams in, message by message, would take longer than taking it in.
+        if !self.pending.is_gathering(now) {
+            self.drive_landing(now);
+        }
         self.drive_fetches(now);
         self.drive_media(now);
         self.let_go(now);
@@ -347,10 +350,11 @@ impl Core {
             return lost.again;
         }
         let times = [
+            self.pending.next_wake().filter(|_| !self.appending),
+            self.landing.next_wake().filter(|_| self.pending.next_wake().is_none()),
             self.sync.next_wake(),
             self.fetches.next_wake(),
             self.media.fetches.next_wake(),
-            self.landing.next_wake(),
             self.house.next_wake(),
             self.next_dial(self.clock.steady()),
             self.hearings.next_wake(),

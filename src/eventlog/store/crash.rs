@@ -10,7 +10,6 @@ use super::*;
 use crate::eventlog::Event;
 use crate::eventlog::rows::{Base, EventRow, Rows, Table};
 use crate::hlc::Hlc;
-use crate::id::EventId;
 
 /// Bytes as programs see them, and as they are after the power failed.
 #[derive(Debug, Default)]
@@ -48,7 +47,7 @@ impl Change {
 
 /// Which of the writes after the last sync reached the disk.
 #[derive(Debug, Clone, Copy)]
-enum Survived {
+pub(super) enum Survived {
     None,
     All,
     /// Every second one whole, of the others half.
@@ -56,15 +55,25 @@ enum Survived {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Disk(Arc<Mutex<Bytes>>);
+pub(super) struct Disk(Arc<Mutex<Bytes>>);
+
+impl Survived {
+    pub(super) const ALL: [Self; 4] = [Self::None, Self::All, Self::Mixed(0), Self::Mixed(1)];
+}
 
 impl Disk {
+    /// One with these bytes, which stops at the write or sync of that number.
+    pub(super) fn of(bytes: &[u8], bound: Option<usize>) -> Self {
+        let durable = bytes.to_vec();
+        Self(Arc::new(Mutex::new(Bytes { live: durable.clone(), durable, bound, ..Bytes::default() })))
+    }
+
     fn bytes(&self) -> MutexGuard<'_, Bytes> {
         self.0.lock().unwrap()
     }
 
     /// The disk after the power came back.
-    fn after(&self, survived: Survived) -> Self {
+    pub(super) fn after(&self, survived: Survived) -> Self {
         let bytes = self.bytes();
         let mut durable = bytes.durable.clone();
         for (at, change) in bytes.since.iter().enumerate() {
@@ -143,13 +152,7 @@ fn layers(appends: &[Vec<Event>]) -> Vec<Layer> {
         count += events.len() as u64;
         let folded = fold.layer(events);
         let mut rows = Rows::new(Arc::new(crate::eventlog::rows::Memory::default()));
-        for (table, key, value) in folded.rows() {
-            let value = value.unwrap();
-            match table {
-                Table::Events => rows.put_event(EventId(key.try_into().unwrap()), postcard::from_bytes(value).unwrap()),
-                _ => rows.put(table, key.to_vec(), value.to_vec()),
-            }
-        }
+        rows.put_again(folded.rows());
         for (place, event) in folded.events() {
             rows.add(place, event.clone());
         }
@@ -182,15 +185,17 @@ fn held(store: &Store, appends: &[Vec<Event>]) -> usize {
     assert!(found.iter().map(|event| &**event).eq(appends[..held].iter().flatten()));
     let base = store.base().unwrap();
     for event in &found {
-        let row: EventRow = postcard::from_bytes(&base.get(Table::Events, &event.id().0).unwrap()).unwrap();
+        let row = EventRow::find_in(&*base, &event.id()).unwrap();
         assert_eq!(base.event(row.place).unwrap(), *event);
     }
-    let mut ids = 0;
-    base.scan(Table::Events, &[], &mut |_, _| {
-        ids += 1;
-        true
-    });
-    assert_eq!(ids, count);
+    for table in [Table::Ids, Table::Events] {
+        let mut rows = 0;
+        base.scan(table, &[], &mut |_, _| {
+            rows += 1;
+            true
+        });
+        assert_eq!(rows, count);
+    }
     let told = base.get(Table::Single, b"count").map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
     assert_eq!(told, count as u64);
     assert_eq!(base.get(Table::Open, b"odd").is_some(), count % 2 == 1);
@@ -230,7 +235,7 @@ fn wherever_the_disk_stops_what_was_acknowledged_is_there() {
             }
             Err(_) => true,
         };
-        for survived in [Survived::None, Survived::All, Survived::Mixed(0), Survived::Mixed(1)] {
+        for survived in Survived::ALL {
             let disk = disk.after(survived);
             let store = Store::with_backend(disk.clone(), &PROJECT).unwrap();
             let held = held(&store, &appends);
