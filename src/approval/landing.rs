@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stored::{decode, encode};
 use super::{RULES, State};
-use crate::eventlog::rows::{Place, Table, start};
+use crate::eventlog::rows::{Place, Table, key, start};
 use crate::eventlog::{Event, Genesis, LandingContent, Payload};
 use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Lid, ObjectId};
@@ -193,7 +193,7 @@ impl State {
         let number = self.landings;
         self.landings += 1;
         Arc::make_mut(&mut self.numbered).put(*lid, number);
-        self.rows.put(Table::Lids, [&start(&lid.0)[..], &number.to_be_bytes()].concat(), Vec::new());
+        self.rows.put(Table::Lids, key::<12>(&[&start(&lid.0), &number.to_be_bytes()]), Vec::new());
         number
     }
 
@@ -384,12 +384,12 @@ fn number_in(key: &[u8]) -> Option<u32> {
     key.last_chunk().map(|number| u32::from_be_bytes(*number))
 }
 
-fn landed_prefix(branch: u8, commit: &ObjectId) -> Vec<u8> {
-    [&[branch], &start(commit.as_bytes())[..]].concat()
+fn landed_prefix(branch: u8, commit: &ObjectId) -> [u8; 9] {
+    key(&[&[branch], &start(commit.as_bytes())])
 }
 
-fn landed_key(branch: u8, commit: &ObjectId, by: u32) -> Vec<u8> {
-    [&landed_prefix(branch, commit)[..], &by.to_be_bytes()].concat()
+fn landed_key(branch: u8, commit: &ObjectId, by: u32) -> [u8; 13] {
+    key(&[&landed_prefix(branch, commit), &by.to_be_bytes()])
 }
 
 fn contained_key(branch: u8, commit: &ObjectId) -> Vec<u8> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::proposal::Told;
 use super::stored::{decode, encode};
 use super::{ProposalState, State, Void};
-use crate::eventlog::rows::{EventRow, Kept, Place, Table, start};
+use crate::eventlog::rows::{EventRow, Kept, Place, Table, key, start};
 use crate::eventlog::{Event, Kind, Payload, Propose};
 use crate::id::{BranchName, EventId, MemberId, ObjectId};
 
@@ -118,7 +118,7 @@ impl State {
             None => {
                 self.proposals += 1;
                 let begun = ProposalRow { id, member, branch: said.branch.clone(), hlc: row.hlc, open: false };
-                self.rows.put(Table::Proposals, self.proposals.to_be_bytes().to_vec(), encode(&begun));
+                self.rows.put(Table::Proposals, self.proposals.to_be_bytes(), encode(&begun));
                 self.recent.put(self.proposals, Vec::new());
                 (self.proposals, id)
             }
@@ -284,13 +284,13 @@ impl State {
         }
         if open != row.open {
             row.open = open;
-            let key = [&row.hlc.to_be_bytes()[..], &number.to_be_bytes()].concat();
+            let key: [u8; 12] = key(&[&row.hlc.to_be_bytes(), &number.to_be_bytes()]);
             if open {
                 self.rows.put(Table::Open, key, Vec::new());
             } else {
                 self.rows.delete(Table::Open, key);
             }
-            self.rows.put(Table::Proposals, number.to_be_bytes().to_vec(), encode(&row));
+            self.rows.put(Table::Proposals, number.to_be_bytes(), encode(&row));
         }
     }
 
@@ -312,13 +312,13 @@ impl State {
 }
 
 /// Withdrawals stand apart: there are few, and any one counts.
-fn said_key(number: u32, tag: Tag, hlc: u64, strand: u32) -> Vec<u8> {
+fn said_key(number: u32, tag: Tag, hlc: u64, strand: u32) -> [u8; 17] {
     let class = u8::from(tag != Tag::Withdraw);
-    [&number.to_be_bytes()[..], &[class], &hlc.to_be_bytes(), &strand.to_be_bytes()].concat()
+    key(&[&number.to_be_bytes(), &[class], &hlc.to_be_bytes(), &strand.to_be_bytes()])
 }
 
-fn tip_key(tip: &ObjectId, place: Place) -> Vec<u8> {
-    [&start(tip.as_bytes())[..], &place.strand.to_be_bytes(), &place.seq.to_be_bytes()].concat()
+fn tip_key(tip: &ObjectId, place: Place) -> [u8; 20] {
+    key(&[&start(tip.as_bytes()), &place.strand.to_be_bytes(), &place.seq.to_be_bytes()])
 }
 
 /// The place at the end of a tip's key.

@@ -179,14 +179,14 @@ impl State {
             }
             let most: Vec<u32> = set.iter().filter(|gov| !below.has(*gov)).collect();
             // The empty past is number 0 and has no row.
-            self.rows.put(Table::Pasts, (past.0 - 1).to_be_bytes().to_vec(), encode(&most));
+            self.rows.put(Table::Pasts, (past.0 - 1).to_be_bytes(), encode(&most));
         }
         past
     }
 
     pub(super) fn put_governance(&mut self, gov: u32, place: Place, past: Past, pins: Vec<Pin>, seen: Seen) {
         let row = GovernanceRow { place, past: past.0, pins, seen };
-        self.rows.put(Table::Governance, gov.to_be_bytes().to_vec(), encode(&row));
+        self.rows.put(Table::Governance, gov.to_be_bytes(), encode(&row));
     }
 
     /// Puts what is kept in memory and changed since the last append into rows.
@@ -197,7 +197,7 @@ impl State {
         }
         for number in dirty {
             let strand = self.authority.strands.get(number);
-            self.rows.put(Table::Strands, number.to_be_bytes().to_vec(), encode(strand));
+            self.rows.put(Table::Strands, number.to_be_bytes(), encode(strand));
         }
         let small = Small {
             genesis: self.genesis.as_ref().map(|(id, _)| *id),
@@ -208,7 +208,7 @@ impl State {
             sights: self.sights.all().to_vec(),
             witnessed: self.authority.witnessed.iter().map(|(strand, seq)| (*strand, *seq)).collect(),
         };
-        self.rows.put(Table::Single, SMALL.to_vec(), encode(&small));
+        self.rows.put(Table::Single, SMALL, encode(&small));
     }
 
     fn has_unwritten(&self) -> bool {

@@ -103,6 +103,20 @@ pub fn start(hash: &[u8]) -> [u8; START] {
     *hash.first_chunk().expect("hashes are longer")
 }
 
+/// A key of these parts, which have so many bytes together.
+///
+/// # Panics
+/// Where they have more or fewer.
+pub fn key<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let (mut key, mut at) = ([0; N], 0);
+    for part in parts {
+        key[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    assert_eq!(at, N, "the parts of a key");
+    key
+}
+
 /// Where an event is held: a strand is a feed, or a branch of one that forked, by a number of this log's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
@@ -254,7 +268,10 @@ impl Rows {
 
     /// Sets the row of an event.
     pub fn put_event(&mut self, id: EventId, row: EventRow) {
-        Arc::make_mut(&mut self.top).places.insert(id, row);
+        let top = Arc::make_mut(&mut self.top);
+        top.places.insert(id, row);
+        // Another who had this layer may have written it.
+        top.encoded.take();
     }
 
     /// Sets a row, of another table than that of events.
@@ -383,13 +400,7 @@ impl Rows {
     pub fn appended(&mut self, base: Arc<dyn Base>) {
         if !self.under_way.is_empty() {
             let layer = self.under_way.remove(0);
-            let recent = Arc::make_mut(&mut self.recent);
-            for (id, row) in &layer.places {
-                recent.places.put(*id, *row);
-            }
-            for (place, event) in layer.events() {
-                recent.events.put(place, event.clone());
-            }
+            Arc::make_mut(&mut self.recent).add(&layer);
         }
         self.base = base;
     }
@@ -470,10 +481,7 @@ impl EventRow {
 
     /// The key of the first row in time that an event of this time and strand can have.
     pub fn time_key(hlc: u64, strand: u32) -> [u8; 12] {
-        let mut key = [0; 12];
-        key[..8].copy_from_slice(&hlc.to_be_bytes());
-        key[8..].copy_from_slice(&strand.to_be_bytes());
-        key
+        key(&[&hlc.to_be_bytes(), &strand.to_be_bytes()])
     }
 
     /// Its key in [`Table::Events`]. A strand has one event of each time.
@@ -483,10 +491,7 @@ impl EventRow {
 
     /// Its key in [`Table::Ids`].
     pub fn id_key(&self, id: &EventId) -> [u8; START + 12] {
-        let mut key = [0; START + 12];
-        key[..START].copy_from_slice(&start(&id.0));
-        key[START..].copy_from_slice(&self.key());
-        key
+        key(&[&start(&id.0), &self.key()])
     }
 
     /// Its value in [`Table::Events`].

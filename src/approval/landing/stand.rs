@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::enter::Carried;
 use super::{Carrier, LandingRow, State, number_in};
 use crate::approval::{Change, RULES, Void, flags};
-use crate::eventlog::rows::{EventRow, Place, Table};
+use crate::eventlog::rows::{EventRow, Place, Table, key};
 use crate::eventlog::{Event, Land, Payload};
 use crate::id::{BranchName, Lid, ObjectId};
 
@@ -46,7 +46,7 @@ impl State {
             None => {
                 let number = self.number_landing(&lid);
                 for (below, _) in &heads {
-                    self.rows.put(Table::Above, [below.to_be_bytes(), number.to_be_bytes()].concat(), Vec::new());
+                    self.rows.put(Table::Above, key::<8>(&[&below.to_be_bytes(), &number.to_be_bytes()]), Vec::new());
                 }
                 let sound = heads.iter().any(|(_, head)| head.sound == Some(false)).then_some(false);
                 (number, LandingRow { branch, hlc: row.hlc, carriers: Vec::new(), said: None, sound })
@@ -60,7 +60,7 @@ impl State {
         self.list_unsettled(number, &known);
         for approval in &land.approvals {
             if let Some(at) = self.row(approval).map(|row| row.place) {
-                self.rows.put(Table::Rests, [&rests_prefix(at)[..], &number.to_be_bytes()].concat(), Vec::new());
+                self.rows.put(Table::Rests, key::<16>(&[&rests_prefix(at), &number.to_be_bytes()]), Vec::new());
             }
         }
         let mut proposals = BTreeSet::new();
@@ -333,10 +333,10 @@ impl State {
     }
 }
 
-fn unsettled_key(hlc: u64, number: u32) -> Vec<u8> {
-    [&hlc.to_be_bytes()[..], &number.to_be_bytes()].concat()
+fn unsettled_key(hlc: u64, number: u32) -> [u8; 12] {
+    key(&[&hlc.to_be_bytes(), &number.to_be_bytes()])
 }
 
-fn rests_prefix(approval: Place) -> Vec<u8> {
-    [&approval.strand.to_be_bytes()[..], &approval.seq.to_be_bytes()].concat()
+fn rests_prefix(approval: Place) -> [u8; 12] {
+    key(&[&approval.strand.to_be_bytes(), &approval.seq.to_be_bytes()])
 }

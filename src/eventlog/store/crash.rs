@@ -1,5 +1,6 @@
 //! A disk that stops at the n-th write or sync, for every n: what was acknowledged is there, and nothing is there by halves.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -7,8 +8,8 @@ use redb::StorageBackend;
 
 use super::tests::{Fold, PROJECT, chain, feed};
 use super::*;
-use crate::eventlog::Event;
 use crate::eventlog::rows::{Base, EventRow, Rows, Table};
+use crate::eventlog::{Event, Gather};
 use crate::hlc::Hlc;
 
 /// Bytes as programs see them, and as they are after the power failed.
@@ -259,4 +260,52 @@ fn wherever_the_disk_stops_what_was_acknowledged_is_there() {
     }
     // A failed commit was durable at times, and at times not: neither may be believed without a look.
     assert!(unsure > 0 && lost > 0, "{unsure} unsure, {lost} lost");
+}
+
+/// A stream of events as a neighbour sends it, cut into appends as the service cuts it.
+fn streamed(count: u64) -> Vec<Vec<Event>> {
+    let (mut gather, mut appends, mut append) = (Gather::default(), Vec::new(), Vec::new());
+    let events = chain(&feed(1), count, 100, 10);
+    // Messages of 300, each 30 ms after the one before.
+    for (number, message) in (0..).zip(events.chunks(300)) {
+        for event in message {
+            gather.took(number * 30, event.bytes().len());
+            append.push(event.clone());
+        }
+        if gather.is_due(number * 30) {
+            gather.begun();
+            appends.push(std::mem::take(&mut append));
+        }
+    }
+    // Nothing comes any more.
+    appends.push(append);
+    appends
+}
+
+#[test]
+fn wherever_the_disk_stops_a_stream_is_there_as_far_as_it_was_acknowledged() {
+    let appends = streamed(1_500);
+    assert_eq!(appends.iter().map(Vec::len).collect::<Vec<_>>(), [300, 300, 900], "the last are appended together");
+    let layers = layers(&appends);
+    let made = Disk::default();
+    Store::with_backend(made.clone(), &PROJECT).unwrap().close().unwrap();
+    let (mut told, mut stops) = (BTreeSet::new(), 0);
+    for bound in (0..).step_by(41) {
+        let disk = made.after(Survived::None);
+        disk.bytes().bound = Some(bound);
+        let store = Store::with_backend(disk.clone(), &PROJECT);
+        let acknowledged =
+            store.map_or(0, |store| layers.iter().take_while(|layer| store.append(layer).is_ok()).count());
+        for survived in [Survived::None, Survived::Mixed(1)] {
+            let store = Store::with_backend(disk.after(survived), &PROJECT).unwrap();
+            let held = held(&store, &appends);
+            assert!((acknowledged..=acknowledged + 1).contains(&held), "stopped at {bound}, {survived:?}: {held}");
+        }
+        told.insert(acknowledged);
+        stops += 1;
+        if acknowledged == appends.len() {
+            break;
+        }
+    }
+    assert!(stops > 6 && told.len() > 2, "it stopped at {stops} places, after {told:?} appends");
 }
