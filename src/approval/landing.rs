@@ -153,26 +153,30 @@ impl State {
     }
 
     /// The number of a landing, if it is held.
-    fn landing_number(&self, lid: &Lid) -> Option<u32> {
+    pub(super) fn landing_number(&self, lid: &Lid) -> Option<u32> {
         if let Some(number) = self.numbered.look(lid) {
             return Some(*number);
         }
-        let (start, mut numbers) = (start(&lid.0), Vec::new());
-        self.rows.scan_prefix(Table::Lids, &start, |key, _| {
+        Some(self.find_landing(lid)?.0)
+    }
+
+    /// A landing by what its id begins with, compared with the whole.
+    fn find_landing(&self, lid: &Lid) -> Option<(u32, LandingRow)> {
+        let mut numbers = Vec::new();
+        self.rows.scan_prefix(Table::Lids, &start(&lid.0), |key, _| {
             numbers.extend(number_in(key));
             true
         });
-        let is = |number: &u32| {
-            let same = |bytes: &[u8]| Some(bytes.get(..32)? == lid.0);
-            self.rows.get(Table::Landings, &number.to_be_bytes(), same) == Some(true)
-        };
-        numbers.into_iter().find(is)
+        let is = |number| self.landing_at(number).filter(|(found, _)| found == lid).map(|(_, row)| (number, row));
+        numbers.into_iter().find_map(is)
     }
 
     /// A landing with its number, if it is held.
     fn numbered_landing(&self, lid: &Lid) -> Option<(u32, LandingRow)> {
-        let number = self.landing_number(lid)?;
-        Some((number, self.landing_at(number)?.1))
+        match self.numbered.look(lid) {
+            Some(number) => Some((*number, self.landing_at(*number)?.1)),
+            None => self.find_landing(lid),
+        }
     }
 
     /// A landing by its number.

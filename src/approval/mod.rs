@@ -372,6 +372,11 @@ impl State {
         EventRow::of(&self.rows, id)
     }
 
+    /// The row of an event that is at this place.
+    fn row_at(&self, event: &Event, place: Place) -> Option<EventRow> {
+        EventRow::at(&self.rows, event, place)
+    }
+
     fn event_at(&self, place: Place) -> Option<Arc<Event>> {
         self.rows.event(place)
     }

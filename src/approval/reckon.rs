@@ -120,7 +120,7 @@ impl State {
     /// them.
     fn reweigh(&mut self, before: &Held, after: &Held, forks: bool, changes: &mut Vec<Change>) {
         let mut proposals: BTreeSet<u32> = BTreeSet::new();
-        let mut landings: BTreeSet<Lid> = BTreeSet::new();
+        let mut landings: BTreeSet<u32> = BTreeSet::new();
         for number in 0..self.authority.strands.count() {
             let strand = self.authority.strands.get(number);
             let next = |cut: Option<Option<u64>>| cut.map(|pin| pin.map_or(0, |pin| pin + 1));
@@ -145,16 +145,16 @@ impl State {
     }
 
     /// What an event may change if it counts, or no longer does.
-    fn affected(&self, place: Place, proposals: &mut BTreeSet<u32>, landings: &mut BTreeSet<Lid>) {
+    fn affected(&self, place: Place, proposals: &mut BTreeSet<u32>, landings: &mut BTreeSet<u32>) {
         let Some(event) = self.event_at(place) else { return };
         match event.body().kind {
             Kind::LAND => {
                 if let Payload::Land(land) = event.payload() {
-                    landings.insert(land.content().lid(&self.project));
+                    landings.extend(self.landing_number(&land.content().lid(&self.project)));
                 }
             }
             Kind::APPROVE | Kind::PROPOSE | Kind::REJECT | Kind::WITHDRAW => {
-                if let Some(row) = self.row(&event.id()).filter(|row| row.about > 0) {
+                if let Some(row) = self.row_at(&event, place).filter(|row| row.about > 0) {
                     proposals.insert(row.about);
                 }
                 if event.body().kind == Kind::APPROVE {

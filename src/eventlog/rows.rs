@@ -261,9 +261,12 @@ impl Rows {
     }
 
     fn place(&self, id: &EventId) -> Option<EventRow> {
+        self.kept_place(id).or_else(|| EventRow::find_in(&*self.base, id))
+    }
+
+    fn kept_place(&self, id: &EventId) -> Option<EventRow> {
         let layered = self.layers().find_map(|layer| layer.places.get(id).copied());
-        let kept = layered.or_else(|| self.recent.places.get(id));
-        kept.or_else(|| EventRow::find_in(&*self.base, id))
+        layered.or_else(|| self.recent.places.get(id))
     }
 
     /// Sets the row of an event.
@@ -441,6 +444,15 @@ impl EventRow {
     /// The row of an event, if it is held.
     pub fn of(rows: &Rows, id: &EventId) -> Option<Self> {
         rows.place(id)
+    }
+
+    /// The row of an event that is held at `place`, for which its id need not be looked up.
+    pub fn at(rows: &Rows, event: &Event, place: Place) -> Option<Self> {
+        let from_base = || {
+            let key = Self::time_key(event.body().hlc.bits(), place.strand);
+            Some(Self::read(&key, &rows.base.get(Table::Events, &key)?)?.1)
+        };
+        rows.kept_place(&event.id()).or_else(from_base)
     }
 
     /// The row of an event in a base, if it is held there.

@@ -69,7 +69,7 @@ impl State {
         }
         if ok && !was_carried && !is_new {
             // What is on it may stand now.
-            let above = self.above(&lid);
+            let above = self.above(number);
             self.reland(above, &mut proposals, &mut Vec::new());
         }
         for proposal in proposals {
@@ -110,24 +110,24 @@ impl State {
         }
     }
 
-    fn above(&self, lid: &Lid) -> BTreeSet<Lid> {
-        let Some(number) = self.landing_number(lid) else { return BTreeSet::new() };
+    /// The numbers of the landings on one.
+    fn above(&self, number: u32) -> BTreeSet<u32> {
         self.numbers_under(Table::Above, &number.to_be_bytes())
     }
 
-    /// Landings that name an approval.
-    pub(in crate::approval) fn resting_on(&self, approval: Place) -> BTreeSet<Lid> {
+    /// The numbers of landings that name an approval.
+    pub(in crate::approval) fn resting_on(&self, approval: Place) -> BTreeSet<u32> {
         self.numbers_under(Table::Rests, &rests_prefix(approval))
     }
 
-    /// The landings whose numbers stand at the end of keys that begin with `prefix`.
-    fn numbers_under(&self, table: Table, prefix: &[u8]) -> BTreeSet<Lid> {
-        let mut numbers = Vec::new();
+    /// The numbers at the end of keys that begin with `prefix`.
+    fn numbers_under(&self, table: Table, prefix: &[u8]) -> BTreeSet<u32> {
+        let mut numbers = BTreeSet::new();
         self.rows.scan_prefix(table, prefix, |key, _| {
             numbers.extend(number_in(key));
             true
         });
-        numbers.into_iter().filter_map(|number| Some(self.landing_at(number)?.0)).collect()
+        numbers
     }
 
     /// The objects say whether a landing's commit is what its fields give. Returns the branch if a head moved.
@@ -150,8 +150,8 @@ impl State {
                 moved = Some(row.branch);
             }
             // What is on it may have waited for it, and is not sound where it is not.
-            for above in self.above(&next) {
-                let Some(row) = self.landing_row(&above) else { continue };
+            for above in self.above(number) {
+                let Some((above, row)) = self.landing_at(above) else { continue };
                 let heads = self.content(&row).map(|content| content.heads).unwrap_or_default();
                 todo.extend(self.soundness(&row, &heads).map(|sound| (above, sound)));
             }
@@ -206,20 +206,22 @@ impl State {
     /// Judges landings again, and all that is on them, each after what it is on.
     pub(in crate::approval) fn reland(
         &mut self,
-        seeds: BTreeSet<Lid>,
+        seeds: BTreeSet<u32>,
         proposals: &mut BTreeSet<u32>,
         changes: &mut Vec<Change>,
     ) {
         // By the time of its first carrier a landing comes after all that it is on; what is on one that did not change stays.
-        let of = |state: &Self, lid: Lid| state.landing_row(&lid).map(|row| (row.hlc, lid));
-        let mut todo: BTreeSet<(u64, Lid)> = seeds.into_iter().filter_map(|lid| of(self, lid)).collect();
+        let of = |state: &Self, number: u32| state.landing_at(number).map(|(_, row)| (row.hlc, number));
+        let mut todo: BTreeSet<(u64, u32)> = seeds.into_iter().filter_map(|number| of(self, number)).collect();
         let (mut risen, mut fallen): (Vec<Lid>, BTreeSet<Lid>) = (Vec::new(), BTreeSet::new());
-        while let Some((_, lid)) = todo.pop_first() {
-            let Some((number, mut row)) = self.numbered_landing(&lid) else { continue };
+        while let Some((_, number)) = todo.pop_first() {
+            let Some((lid, mut row)) = self.landing_at(number) else { continue };
             let before = row.clone();
             for carrier in &mut row.carriers {
                 let Some(event) = self.event_at(carrier.place) else { continue };
-                let (Payload::Land(land), Some(at)) = (event.payload(), self.row(&event.id())) else { continue };
+                let (Payload::Land(land), Some(at)) = (event.payload(), self.row_at(&event, carrier.place)) else {
+                    continue;
+                };
                 let well_formed = at.flags >> flags::WHY == 0 || super::super::why_of(at.flags) == Some(Void::Policy);
                 carrier.ok = well_formed && self.is_ok_now(&Carried { land, id: event.id(), row: at });
             }
@@ -233,8 +235,8 @@ impl State {
                 (false, true) => risen.push(lid),
                 _ => {}
             }
-            let above = self.above(&lid);
-            todo.extend(above.into_iter().filter_map(|lid| of(self, lid)));
+            let above = self.above(number);
+            todo.extend(above.into_iter().filter_map(|number| of(self, number)));
         }
         if !fallen.is_empty() {
             self.take_back(&fallen, proposals, changes);
