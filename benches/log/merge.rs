@@ -75,13 +75,13 @@ impl Side {
             Message::Frontier { entries, last } => {
                 let located = self.state.locate(&entries);
                 assert!(located.parted.is_empty(), "nothing forked");
-                let heads = located.heads;
-                self.sync.handle(0, Input::Frontier { peer, heads, entries: entries.len(), last });
+                self.sync.handle(0, Input::Frontier { peer, located, entries: entries.len(), last });
             }
             Message::Held(entries) => {
                 let heads = self.state.locate(&entries).heads;
                 self.sync.handle(0, Input::Has { peer, heads });
             }
+            Message::Answered => self.sync.handle(0, Input::Answered(peer)),
             Message::Events(batch) => {
                 let mut heads = Vec::new();
                 for bytes in batch {

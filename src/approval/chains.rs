@@ -6,7 +6,7 @@
 
 use super::State;
 use crate::eventlog::rows::Place;
-use crate::eventlog::{FrontierEntry, short};
+use crate::eventlog::{FrontierEntry, Located, short};
 use crate::id::PeerId;
 use crate::limits;
 
@@ -28,17 +28,6 @@ pub enum ChainAnswer {
     },
 }
 
-/// Where the heads that a neighbour told stand here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Located {
-    /// Strand to last number: what it surely has.
-    pub heads: Vec<(u32, u64)>,
-    /// Feeds with a head that is on none of our chains, though ours go as far.
-    pub parted: Vec<PeerId>,
-    /// Heads that are further than ours go. Whether they are on the same chain is known when those events come.
-    pub ahead: Vec<FrontierEntry>,
-}
-
 impl State {
     /// Where the heads that a neighbour told stand here.
     pub fn locate(&self, entries: &[FrontierEntry]) -> Located {
@@ -50,7 +39,10 @@ impl State {
                 (self.short_at(place)? == entry.id).then_some(place)
             });
             match on {
-                Some(place) => self.with_ancestors(place, &mut located.heads),
+                Some(place) => {
+                    self.with_ancestors(place, &mut located.heads);
+                    located.on.push((place.strand, *entry));
+                }
                 None => {
                     let longest = strands.iter().map(|strand| self.authority.strands.get(*strand).seq).max();
                     if longest.is_some_and(|longest| entry.seq <= longest) {

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use authority::{Ballot, Demands, Void};
-pub use chains::{ChainAnswer, Located};
+pub use chains::ChainAnswer;
 pub use check::{Checked, Rejected};
 pub use earlier::Earlier;
 pub use landing::{BranchHeads, Landable, Landing, Unsettled};

@@ -7,7 +7,7 @@ use super::authority::{Gov, Past, Pin, Seen, Set};
 use super::{Change, State};
 use crate::eventlog::rows::Place;
 use crate::eventlog::{Event, Kind, Payload, Target};
-use crate::id::{EventId, Lid, PeerId};
+use crate::id::{EventId, PeerId};
 
 impl State {
     /// Takes in a governance event.
@@ -121,11 +121,13 @@ impl State {
     fn reweigh(&mut self, before: &Held, after: &Held, forks: bool, changes: &mut Vec<Change>) {
         let mut proposals: BTreeSet<u32> = BTreeSet::new();
         let mut landings: BTreeSet<u32> = BTreeSet::new();
+        let only = |these: &Set, others: &Set| these.iter().filter(|gov| !others.has(*gov)).collect::<Vec<Gov>>();
+        let turned = [only(&before.accepted, &after.accepted), only(&after.accepted, &before.accepted)].concat();
         for number in 0..self.authority.strands.count() {
             let strand = self.authority.strands.get(number);
-            let next = |cut: Option<Option<u64>>| cut.map(|pin| pin.map_or(0, |pin| pin + 1));
-            let (was, is) = (before.cut(number), after.cut(number));
-            let moved = if was == is { None } else { next(was).into_iter().chain(next(is)).min() };
+            // What is given back to its author later does not bring back what they wrote before: each revocation that
+            // turned counts here, whatever else cuts the strand off.
+            let moved = turned.iter().filter_map(|gov| self.authority.first_hit(*gov, number)).min();
             let doubled = if forks { self.authority.strands.doubled(&strand.feed) } else { None };
             let mut from = moved.into_iter().chain(doubled).min();
             // Rights may rest on a grant that fell, or stood up again.

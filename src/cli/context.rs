@@ -13,6 +13,9 @@ use crate::limits;
 use crate::service::control::{Control, ControlError, Replies};
 use crate::service::home::Home;
 
+/// Replies that are read from the repository before those before them are taken.
+const OFFLINE_AHEAD: usize = 256;
+
 /// Where a command runs and how it talks.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
@@ -71,8 +74,17 @@ impl Context {
     }
 
     fn offline(&self, request: &Request) -> Result<Stream, Failure> {
-        let replies = crate::node::offline(&self.dir, request)?;
-        Ok(Stream { first: None, again: None, source: Source::Offline(replies.into_iter()) })
+        let (dir, request) = (self.dir.clone(), request.clone());
+        let (send, replies) = std::sync::mpsc::sync_channel(OFFLINE_AHEAD);
+        std::thread::spawn(move || {
+            if let Err(refusal) = crate::node::offline(&dir, &request, &mut |reply| send.send(reply).is_ok()) {
+                // Where nothing is read any more, this command is about to end.
+                let _ = send.send(Reply::Error(refusal));
+            }
+        });
+        let mut stream = Stream { first: None, again: None, source: Source::Offline(replies.into_iter()) };
+        stream.first = stream.next_offline()?;
+        Ok(stream)
     }
 
     /// Asks the service for one value.
@@ -110,7 +122,7 @@ pub(super) struct Stream {
 
 enum Source {
     Live { replies: Box<Replies>, signals: Signals },
-    Offline(std::vec::IntoIter<Reply>),
+    Offline(std::sync::mpsc::IntoIter<Reply>),
 }
 
 impl Stream {
@@ -138,6 +150,16 @@ impl Stream {
                 (Some(Reply::Error(refusal)), _) => return Err(refusal.into()),
                 (next, _) => return Ok(next),
             }
+        }
+    }
+
+    fn next_offline(&mut self) -> Result<Option<Reply>, Failure> {
+        match &mut self.source {
+            Source::Offline(replies) => match replies.next() {
+                Some(Reply::Error(refusal)) => Err(refusal.into()),
+                next => Ok(next),
+            },
+            Source::Live { .. } => Ok(None),
         }
     }
 

@@ -5,10 +5,13 @@ use ratatui::crossterm::terminal;
 use super::context::{Context, typed};
 use super::earlier::At;
 use super::error::Failure;
-use super::ui::{columns, safe};
+use super::ui::{self, columns, in_columns, safe};
 use super::words::local;
 use super::{plot, times};
 use crate::api::{LogLine, LogStats, Reply, Request};
+
+/// Rows by which the widths of columns are found.
+const ROWS_TO_MEASURE: usize = 1_000;
 
 /// Show the events, in time order
 ///
@@ -81,8 +84,9 @@ pub(super) async fn run(context: &Context, log: Log) -> Result<(), Failure> {
         let message = "no service shares this repository, so no new events come";
         return Err(Failure::new("not-running", message, "lansync up"));
     }
-    // Columns are as wide as the longest so far where they stream.
+    // Columns are as wide as the first rows are; a long log is not gathered first.
     let mut rows = Vec::new();
+    let mut widths: Option<Vec<usize>> = None;
     while let Some(reply) = stream.next().await? {
         let Reply::Line { mut value } = reply else { continue };
         if context.ui.json {
@@ -93,13 +97,17 @@ pub(super) async fn run(context: &Context, log: Log) -> Result<(), Failure> {
             continue;
         }
         let row = row(&typed(value)?, &|text| context.ui.struck(text));
-        if follow {
-            context.ui.out(&following(&row))?;
-        } else {
-            rows.push(row);
+        match &widths {
+            _ if follow => context.ui.out(&following(&row))?,
+            Some(widths) => context.ui.out(&in_columns(&row, widths))?,
+            None => rows.push(row),
+        }
+        if rows.len() == ROWS_TO_MEASURE {
+            widths = Some(ui::widths(&rows));
+            context.ui.out_all(&then.headed(columns(&std::mem::take(&mut rows))))?;
         }
     }
-    if context.ui.json {
+    if context.ui.json || widths.is_some() {
         return Ok(());
     }
     context.ui.out_all(&then.headed(columns(&rows)))

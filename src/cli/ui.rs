@@ -181,23 +181,28 @@ pub(super) fn fit(text: &str, cells: usize) -> String {
 
 /// Rows as plain columns, two spaces apart. Columns that are empty everywhere are left out.
 pub(super) fn columns(rows: &[Vec<String>]) -> Vec<String> {
+    let widths = widths(rows);
+    rows.iter().map(|row| in_columns(row, &widths)).collect()
+}
+
+/// How wide each column of these rows is.
+pub(super) fn widths(rows: &[Vec<String>]) -> Vec<usize> {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..count)
-        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max().unwrap_or(0))
-        .collect();
-    rows.iter()
-        .map(|row| {
-            let mut line = String::new();
-            for (cell, wide) in row.iter().zip(&widths).filter(|(_, wide)| **wide > 0) {
-                if !line.is_empty() {
-                    line.push_str("  ");
-                }
-                line.push_str(cell);
-                line.extend(std::iter::repeat_n(' ', wide - width(cell)));
-            }
-            line.trim_end().to_owned()
-        })
-        .collect()
+    let widest = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max().unwrap_or(0);
+    (0..count).map(widest).collect()
+}
+
+/// A row in columns of these widths. A cell that is wider moves what follows.
+pub(super) fn in_columns(row: &[String], widths: &[usize]) -> String {
+    let mut line = String::new();
+    for (cell, wide) in row.iter().zip(widths).filter(|(cell, wide)| **wide > 0 || !cell.is_empty()) {
+        if !line.is_empty() {
+            line.push_str("  ");
+        }
+        line.push_str(cell);
+        line.extend(std::iter::repeat_n(' ', wide.saturating_sub(width(cell))));
+    }
+    line.trim_end().to_owned()
 }
 
 #[cfg(test)]

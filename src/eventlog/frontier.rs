@@ -45,6 +45,19 @@ pub struct Lacking {
     pub to: u64,
 }
 
+/// Where the heads that a neighbour told stand here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Located {
+    /// Strand to last number: what it surely has.
+    pub heads: Vec<(u32, u64)>,
+    /// Those of the heads that are on our chains, with their strands.
+    pub on: Vec<(u32, FrontierEntry)>,
+    /// Feeds with a head that is on none of our chains, though ours go as far.
+    pub parted: Vec<PeerId>,
+    /// Heads that are further than ours go. Whether they are on the same chain is known when those events come.
+    pub ahead: Vec<FrontierEntry>,
+}
+
 impl FrontierEntry {
     /// An event, as a frontier speaks of it.
     pub fn of(event: &super::Event) -> Self {

@@ -18,7 +18,7 @@ pub mod store;
 pub use checkpoint::{Checkpoint, Reached};
 pub use event::{Body, Draft, Event, Malformed};
 pub(crate) use frontier::short;
-pub use frontier::{Frontier, FrontierEntry, Head, Lacking};
+pub use frontier::{Frontier, FrontierEntry, Head, Lacking, Located};
 pub use gather::Gather;
 pub use intake::{Intake, Ration};
 pub use kind::{

@@ -59,6 +59,7 @@ fn message(frame: &[u8]) {
         | Message::Chain(_)
         | Message::Over { .. } => {}
         Message::Enough => assert_eq!(frame, [8], "it has no content"),
+        Message::Answered => assert_eq!(frame, [10], "it has no content"),
     }
     assert!(matches!(message, Message::Unknown(_)) || message.encode() == frame);
 }

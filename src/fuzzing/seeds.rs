@@ -51,6 +51,7 @@ fn messages() -> Vec<Seed> {
         ("chain", Message::Chain(vec![entry, FrontierEntry { seq: 9, ..entry }]).encode()),
         ("enough", Message::Enough.encode()),
         ("over", Message::Over { heard: true }.encode()),
+        ("answered", Message::Answered.encode()),
         ("later", vec![200, 1, 2]),
     ];
     let framed = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_le_bytes(), bytes].concat();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use super::script::Script;
-use crate::eventlog::{Ack, Draft, Durable, Event, Extensions, Frontier, FrontierEntry, Head, Payload};
+use crate::eventlog::{Ack, Draft, Durable, Event, Extensions, Frontier, FrontierEntry, Head, Located, Payload};
 use crate::hlc::Hlc;
 use crate::id::{ObjectId, PeerId, ProjectId};
 use crate::keys::{FeedKey, IdentityKey, Secret};
@@ -72,14 +72,18 @@ impl Node {
     /// What somebody said, as the machine takes it: heads of feeds that are held.
     fn heard(&self, peer: PeerId, message: Message) -> Option<Input> {
         let located = |entries: &[FrontierEntry]| {
-            let held = entries.iter().filter(|entry| self.log.contains_key(&entry.feed));
-            held.filter_map(|entry| Some((strand(&entry.feed)?, entry.seq))).collect()
+            let (held, ahead) =
+                entries.iter().copied().partition::<Vec<_>, _>(|entry| self.log.contains_key(&entry.feed));
+            let on: Vec<_> = held.into_iter().filter_map(|entry| Some((strand(&entry.feed)?, entry))).collect();
+            let heads = on.iter().map(|(strand, entry)| (*strand, entry.seq)).collect();
+            Located { heads, on, ahead, parted: Vec::new() }
         };
         Some(match message {
             Message::Frontier { entries, last } => {
-                Input::Frontier { peer, heads: located(&entries), entries: entries.len(), last }
+                Input::Frontier { peer, located: located(&entries), entries: entries.len(), last }
             }
-            Message::Held(entries) => Input::Has { peer, heads: located(&entries) },
+            Message::Held(entries) => Input::Has { peer, heads: located(&entries).heads },
+            Message::Answered => Input::Answered(peer),
             Message::Objects(commits) => Input::Serves { peer, commits },
             Message::Enough => Input::Enough(peer),
             Message::Events(_) | Message::Clock(_) | Message::Chain(_) | Message::Over { .. } | Message::Unknown(_) => {

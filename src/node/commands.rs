@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use tokio::sync::mpsc;
+
 use super::core::Core;
 use super::landing::Approving;
 use super::run::Answer;
@@ -144,6 +146,18 @@ impl Core {
         let snapshot = self.snapshot();
         tokio::task::spawn_blocking(move || {
             let _ = reply.send(reading::answer(&snapshot, &request));
+        });
+    }
+
+    /// Reads beside the loop, reply by reply as they are taken.
+    pub(super) fn stream_from_snapshot(&self, request: Request, replies: mpsc::Sender<Reply>) {
+        let snapshot = self.snapshot();
+        tokio::task::spawn_blocking(move || {
+            let read = reading::stream(&snapshot, &request, &mut |reply| replies.blocking_send(reply).is_ok());
+            if let Err(refusal) = read {
+                // Where whoever asked has gone, nobody needs to know.
+                let _ = replies.blocking_send(Reply::Error(refusal));
+            }
         });
     }
 

@@ -212,13 +212,14 @@ impl Core {
         }
     }
 
+    /// Those who were met, as they are written down.
     pub(super) fn remember_peers(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let row = |(peer, known): (&PeerId, &Known)| {
             let addrs = known.addrs.iter().map(ToString::to_string).collect();
             let row = Remembered { addrs, last_seen: known.last_seen, durable: known.durable };
             (peer.0.to_vec(), Some(codec::encode(&row)))
         };
-        self.known.iter().map(row).collect()
+        self.known.iter().filter(|(_, known)| known.last_seen.is_some()).map(row).collect()
     }
 
     /// Writes down who is known and where, beside the loop.

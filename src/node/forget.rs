@@ -64,10 +64,16 @@ impl Core {
         if forget.is_empty() {
             return;
         }
+        // Only who was met is written down: else each announcement would cost a write, before whatever else is to be read.
+        let mut written = Vec::new();
         for peer in &forget {
-            self.known.remove(peer);
+            if self.known.remove(peer).is_some_and(|known| known.last_seen.is_some()) {
+                written.push((peer.0.to_vec(), None));
+            }
         }
-        self.note(Note::Peers, forget.iter().map(|peer| (peer.0.to_vec(), None)).collect());
+        if !written.is_empty() {
+            self.note(Note::Peers, written);
+        }
     }
 }
 

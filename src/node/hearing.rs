@@ -10,7 +10,7 @@ use super::core::Core;
 use super::run::Wake;
 use super::sessions::{Outgoing, SessionEnd, millis, read_session, write_session};
 use crate::eventlog::store::StoreError;
-use crate::eventlog::{Event, Frontier, FrontierEntry, Malformed, OnStrand};
+use crate::eventlog::{Event, Frontier, Malformed, OnStrand};
 use crate::hlc::Millis;
 use crate::id::{EventId, IdentityId, MemberId, PeerId};
 use crate::limits;
@@ -171,12 +171,12 @@ impl Core {
         if !self.is_heard(&peer, session) {
             return;
         }
-        let located = |entries: &[FrontierEntry]| self.state.locate(entries).heads;
         let input = match message {
             Message::Frontier { entries, last } => {
-                Input::Frontier { peer, heads: located(&entries), entries: entries.len(), last }
+                Input::Frontier { peer, located: self.state.locate(&entries), entries: entries.len(), last }
             }
-            Message::Held(entries) => Input::Has { peer, heads: located(&entries) },
+            Message::Held(entries) => Input::Has { peer, heads: self.state.locate(&entries).heads },
+            Message::Answered => Input::Answered(peer),
             Message::Over { heard } => {
                 if let Some(hearing) = self.hearings.open.get_mut(&peer).and_then(|open| open.hearing.as_mut()) {
                     hearing.over(heard);

@@ -53,6 +53,9 @@ use crate::id::{BranchName, ObjectId, PeerId, ProjectId};
 use crate::keys::{Certificate, Context, FeedKey};
 use crate::quic::{Connection, Endpoint};
 
+/// Replies that are read before those before them are taken.
+const REPLIES_AHEAD: usize = 256;
+
 pub(crate) use ahead::leave_behind;
 pub(crate) use dialling::remembered_peer;
 pub(crate) use look::branch_rows;
@@ -143,6 +146,16 @@ impl Node {
         let (reply, answer) = oneshot::channel();
         self.wake.send(Wake::Command { request, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
+    }
+
+    /// Asks for what only is read, and gives the replies as they are taken: `Done` or `Error` is the last.
+    ///
+    /// # Errors
+    /// As for [`Node::ask`].
+    pub async fn read(&self, request: Request) -> Result<mpsc::Receiver<Reply>, Refusal> {
+        let (replies, taken) = mpsc::channel(REPLIES_AHEAD);
+        self.wake.send(Wake::Read { request, replies }).await.map_err(|_| gone())?;
+        Ok(taken)
     }
 
     /// Where everything stands. Unlike the answer to [`Request::Status`] it does not count as shown to anybody.

@@ -11,11 +11,12 @@ use crate::eventlog::store::{Note, Store, StoreError};
 use crate::git::Repository;
 use crate::id::PeerId;
 
-/// Answers a request that only reads, from the log in the repository at `dir`.
+/// Answers a request that only reads, from the log in the repository at `dir`: gives each reply to `send`, which says
+/// whether more are wanted.
 ///
 /// # Errors
-/// A [`Refusal`] where there is no such repository or log, or another process has it.
-pub fn offline(dir: &Path, request: &Request) -> Result<Vec<Reply>, Refusal> {
+/// A [`Refusal`] where there is no such repository or log, or another process has it; it may come after some replies.
+pub fn offline(dir: &Path, request: &Request, send: &mut dyn FnMut(Reply) -> bool) -> Result<(), Refusal> {
     let repo = Repository::discover(dir).map_err(|error| refusals::open_refusal(&error))?;
     let path = repo.lansync_dir().join("log.redb");
     if !path.exists() {
@@ -23,7 +24,7 @@ pub fn offline(dir: &Path, request: &Request) -> Result<Vec<Reply>, Refusal> {
     }
     let store = opening::open_log_to_read(&path).map_err(|error| refusals::store(&error))?;
     let snapshot = read(repo, store).map_err(|error| refusals::store(&error))?;
-    reading::answer(&snapshot, request)
+    reading::stream(&snapshot, request, send)
 }
 
 fn read(repo: Repository, store: Store) -> Result<Snapshot, StoreError> {

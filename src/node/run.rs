@@ -37,6 +37,8 @@ pub(super) type Answer = oneshot::Sender<Result<Vec<Reply>, Refusal>>;
 pub(super) enum Wake {
     /// The command line asks.
     Command { request: Request, reply: Answer },
+    /// The command line asks for what may be long.
+    Read { request: Request, replies: mpsc::Sender<Reply> },
     /// The service itself asks for the status: nobody is shown it.
     Status(Answer),
     /// A connection came in under this node's server name.
@@ -267,6 +269,7 @@ impl Core {
             Wake::Command { .. }
                 | Wake::Due
                 | Wake::Flushed { .. }
+                | Wake::Read { .. }
                 | Wake::HouseKept(_)
                 | Wake::Seen { .. }
                 | Wake::Serve(_)
@@ -274,6 +277,7 @@ impl Core {
         );
         match wake {
             Wake::Command { request, reply } => self.command(now, request, reply),
+            Wake::Read { request, replies } => self.stream_from_snapshot(request, replies),
             Wake::Status(reply) => self.status_for_service(reply),
             Wake::Arrived(connection) => self.arrived(connection),
             Wake::Greeted(arrival) => self.greeted(now, *arrival),

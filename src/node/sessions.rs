@@ -9,7 +9,7 @@ use super::clocks::Held;
 use super::core::Core;
 use super::run::Wake;
 use crate::approval::{ChainAnswer, Rejected};
-use crate::eventlog::{Durable, Event, FrontierEntry, Malformed};
+use crate::eventlog::{Durable, Event, FrontierEntry, Located, Malformed};
 use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
@@ -231,14 +231,15 @@ impl Core {
         }
         match message {
             Message::Frontier { entries, last } => {
-                let heads = self.located(now, peer, &entries);
+                let located = self.located(now, peer, &entries);
                 let entries = entries.len();
-                self.sync.handle(now, Input::Frontier { peer, heads, entries, last });
+                self.sync.handle(now, Input::Frontier { peer, located, entries, last });
             }
             Message::Held(entries) => {
-                let heads = self.located(now, peer, &entries);
+                let heads = self.located(now, peer, &entries).heads;
                 self.sync.handle(now, Input::Has { peer, heads });
             }
+            Message::Answered => self.sync.handle(now, Input::Answered(peer)),
             Message::Enough => self.sync.handle(now, Input::Enough(peer)),
             Message::Objects(commits) => self.sync.handle(now, Input::Serves { peer, commits }),
             Message::Chain(samples) => self.compare_chain(now, peer, &samples),
@@ -253,17 +254,17 @@ impl Core {
     }
 
     /// Where a neighbour's heads stand here. One that is on none of our chains shows a fork: samples are told.
-    fn located(&mut self, now: Millis, peer: PeerId, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
+    fn located(&mut self, now: Millis, peer: PeerId, entries: &[FrontierEntry]) -> Located {
         let located = self.state.locate(entries);
         if let Some(session) = self.sessions.get_mut(&peer) {
             let room = limits::FRONTIER_ENTRIES.saturating_sub(session.ahead.len());
-            session.ahead.extend(located.ahead.into_iter().take(room));
+            session.ahead.extend(located.ahead.iter().copied().take(room));
         }
-        for feed in located.parted {
-            let samples = self.state.samples(&feed);
+        for feed in &located.parted {
+            let samples = self.state.samples(feed);
             self.say(now, peer, Message::Chain(samples).encode(), false);
         }
-        located.heads
+        located
     }
 
     /// Events are durable that neighbours told of before they were here: those need not be sent them.

@@ -93,6 +93,7 @@ impl Service {
             Request::Doctor => value(&self.doctor(dir).await),
             Request::Watch => self.watch(&self.node_of(dir).await?, session).await,
             Request::Log { follow: true, .. } => self.follow(&self.node_of(dir).await?, request, session).await,
+            Request::Log { .. } => self.stream(&self.node_of(dir).await?, request, session).await,
             Request::Media { commit, all } => {
                 let node = self.node_of(dir).await?;
                 // As it is named in the work tree that was asked from.
@@ -129,6 +130,23 @@ impl Service {
         } else {
             Refusal::new(codes::NOT_UP, "this repository is not being shared now", "lansync up")
         })
+    }
+
+    /// Passes a request that may have a long answer to the node, and its replies back as they come.
+    async fn stream(&self, node: &Node, request: Request, session: &Session) -> Result<serde_json::Value, Refusal> {
+        let mut replies = node.read(request).await?;
+        while let Some(reply) = replies.recv().await {
+            match reply {
+                Reply::Done { value } => return Ok(value),
+                Reply::Error(refusal) => return Err(refusal),
+                other => {
+                    if session.send(other).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(serde_json::Value::Null)
     }
 
     /// Passes a request to the node, and its replies back.
@@ -190,7 +208,7 @@ impl Service {
         let mut changes = node.changes();
         loop {
             changes.borrow_and_update();
-            let mut done = self.ask(node, request.clone(), session).await?;
+            let mut done = self.stream(node, request.clone(), session).await?;
             if let Request::Log { after, limit, .. } = &mut request {
                 // Only the beginning is cut to the last few.
                 *limit = None;

@@ -217,7 +217,8 @@ fn the_removed_hold_nothing_else(n: usize, node: &Node, wrong: &mut Vec<String>)
     }
 }
 
-/// Who was removed in the eyes of one is so in those of the other, once they have heard each other.
+/// Who was removed in the eyes of one is so in those of the other, once they have heard each other. Of who was let in
+/// after the other's own removal the other need not know: it speaks to no stranger, so it cannot hear of that.
 fn verdicts_agree(sim: &Sim, one: usize, other: usize, wrong: &mut Vec<String>) {
     let (a, b) = (&sim.nodes[one], &sim.nodes[other]);
     let removed = |by: &Node, of: &Node| by.state.is_removed(&of.identity.identity(), &of.peer);
@@ -225,7 +226,8 @@ fn verdicts_agree(sim: &Sim, one: usize, other: usize, wrong: &mut Vec<String>) 
     if !founded || (!removed(a, b) && !removed(b, a)) {
         return;
     }
-    for of in [a, b] {
+    let knows = |by: &Node, of: &Node| removed(by, of) || by.state.is_welcome(&of.identity.identity(), &of.peer);
+    for of in [a, b].into_iter().filter(|of| knows(a, of) && knows(b, of)) {
         let verdicts = [a, b].map(|by| by.state.is_welcome(&of.identity.identity(), &of.peer));
         if verdicts[0] != verdicts[1] {
             wrong.push(format!(

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::log::{Log, Wire};
 use crate::approval::{ChainAnswer, Checked, RULES, Rejected, State};
 use crate::eventlog::rows::Layer;
-use crate::eventlog::{Certify, Draft, Durable, Event, Extensions, FrontierEntry, Lacking, Land, OnStrand, Payload};
+use crate::eventlog::{
+    Certify, Draft, Durable, Event, Extensions, FrontierEntry, Lacking, Land, Located, OnStrand, Payload,
+};
 use crate::hlc::{Hlc, Millis};
 use crate::id::{EventId, IdentityId, Lid, ObjectId, PeerId, ProjectId};
 use crate::keys::{FeedKey, IdentityKey, Secret};
@@ -394,15 +396,16 @@ impl Node {
         match message {
             Message::Events(events) => self.sent(now, peer, &events),
             Message::Frontier { entries, last } => {
-                let heads = self.located(peer, &entries);
-                self.input(now, Input::Frontier { peer, heads, entries: entries.len(), last });
+                let located = self.located(peer, &entries);
+                self.input(now, Input::Frontier { peer, located, entries: entries.len(), last });
             }
             Message::Held(entries) => {
-                let heads = self.located(peer, &entries);
+                let heads = self.located(peer, &entries).heads;
                 self.input(now, Input::Has { peer, heads });
             }
             Message::Objects(commits) => self.input(now, Input::Serves { peer, commits }),
             Message::Chain(samples) => self.compare_chain(now, peer, &samples),
+            Message::Answered => self.input(now, Input::Answered(peer)),
             Message::Enough => self.input(now, Input::Enough(peer)),
             Message::Clock(_) | Message::Over { .. } | Message::Unknown(_) => {}
         }
@@ -413,13 +416,14 @@ impl Node {
         match message {
             Message::Events(events) => self.sent(now, peer, &events),
             Message::Frontier { entries, last } => {
-                let heads = self.state.locate(&entries).heads;
-                self.in_hearing(now, peer, Input::Frontier { peer, heads, entries: entries.len(), last });
+                let located = self.state.locate(&entries);
+                self.in_hearing(now, peer, Input::Frontier { peer, located, entries: entries.len(), last });
             }
             Message::Held(entries) => {
                 let heads = self.state.locate(&entries).heads;
                 self.in_hearing(now, peer, Input::Has { peer, heads });
             }
+            Message::Answered => self.in_hearing(now, peer, Input::Answered(peer)),
             Message::Over { heard } => {
                 if let Some((_, hearing)) = self.hearings.get_mut(&peer) {
                     hearing.over(heard);
@@ -430,14 +434,14 @@ impl Node {
         }
     }
 
-    fn located(&mut self, peer: PeerId, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
+    fn located(&mut self, peer: PeerId, entries: &[FrontierEntry]) -> Located {
         let located = self.state.locate(entries);
-        self.ahead.entry(peer).or_default().extend(located.ahead);
-        for feed in located.parted {
-            let message = Message::Chain(self.state.samples(&feed));
+        self.ahead.entry(peer).or_default().extend(&located.ahead);
+        for feed in &located.parted {
+            let message = Message::Chain(self.state.samples(feed));
             self.out.push(Do::Say { peer, message, flush: false });
         }
-        located.heads
+        located
     }
 
     fn compare_chain(&mut self, now: Millis, peer: PeerId, samples: &[FrontierEntry]) {

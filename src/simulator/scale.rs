@@ -10,7 +10,9 @@ use super::log::{Log, Wire};
 use super::net::Queue;
 use super::node::keys;
 use super::rng::Rng;
-use crate::eventlog::{Draft, Durable, Event, Extensions, Frontier, FrontierEntry, Head, Lacking, Payload, Propose};
+use crate::eventlog::{
+    Draft, Durable, Event, Extensions, Frontier, FrontierEntry, Head, Lacking, Located, Payload, Propose,
+};
 use crate::hlc::{Hlc, Millis};
 use crate::id::{BranchName, EventId, ObjectId, PeerId, ProjectId};
 use crate::keys::FeedKey;
@@ -208,13 +210,14 @@ impl World {
                     match message {
                         Message::Events(events) => self.received(from, to, &events),
                         Message::Frontier { entries, last } => {
-                            let heads = self.located(to, peer, &entries);
-                            self.input(to, Input::Frontier { peer, heads, entries: entries.len(), last });
+                            let located = self.located(to, peer, &entries);
+                            self.input(to, Input::Frontier { peer, located, entries: entries.len(), last });
                         }
                         Message::Held(entries) => {
-                            let heads = self.located(to, peer, &entries);
+                            let heads = self.located(to, peer, &entries).heads;
                             self.input(to, Input::Has { peer, heads });
                         }
+                        Message::Answered => self.input(to, Input::Answered(peer)),
                         Message::Enough => self.input(to, Input::Enough(peer)),
                         other => panic!("{other:?} is not said here"),
                     }
@@ -248,14 +251,16 @@ impl World {
     }
 
     /// What was told of that is here.
-    fn located(&mut self, n: usize, peer: PeerId, entries: &[FrontierEntry]) -> Vec<(u32, u64)> {
+    fn located(&mut self, n: usize, peer: PeerId, entries: &[FrontierEntry]) -> Located {
         let here = |entry: &&FrontierEntry| {
             self.nodes[n].frontier.head(self.strand(&entry.feed)).is_some_and(|head| head.seq >= entry.seq)
         };
-        let (here, ahead): (Vec<_>, Vec<_>) = entries.iter().partition(here);
-        let heads = here.into_iter().map(|entry: &FrontierEntry| (self.strand(&entry.feed), entry.seq)).collect();
-        self.nodes[n].ahead.entry(peer).or_default().extend(ahead);
-        heads
+        let (here, ahead): (Vec<FrontierEntry>, Vec<FrontierEntry>) =
+            entries.iter().copied().partition(|entry| here(&entry));
+        self.nodes[n].ahead.entry(peer).or_default().extend(&ahead);
+        let on: Vec<_> = here.into_iter().map(|entry| (self.strand(&entry.feed), entry)).collect();
+        let heads = on.iter().map(|(strand, entry)| (*strand, entry.seq)).collect();
+        Located { heads, on, ahead, parted: Vec::new() }
     }
 
     fn caught_up(&mut self, n: usize, events: &[(u32, Arc<Event>)]) {

@@ -59,6 +59,8 @@ pub enum Message {
     /// The sender got what it was just sent from others before: it need only be told what is held from now on, and
     /// sent later what it still lacks then.
     Enough,
+    /// The sender has said, with [`Message::Held`] or samples, what it holds of all the feeds that it was told a frontier of.
+    Answered,
     /// In a hearing: the sender has said all that decides about either, or has heard all of the other's.
     Over {
         /// The other's.
@@ -119,6 +121,7 @@ impl Message {
             Self::Chain(samples) => tagged(7, samples),
             Self::Enough => vec![8],
             Self::Over { heard } => tagged(9, heard),
+            Self::Answered => vec![10],
             Self::Unknown(tag) => vec![*tag],
         }
     }
@@ -142,6 +145,7 @@ impl Message {
             [7, rest @ ..] => Self::Chain(codec::decode(rest, LIMIT)?),
             [8] => Self::Enough,
             [9, rest @ ..] => Self::Over { heard: codec::decode(rest, LIMIT)? },
+            [10] => Self::Answered,
             [tag, ..] => Self::Unknown(*tag),
         })
     }
@@ -361,6 +365,7 @@ mod tests {
             Message::Clock(1_793_491_200_000),
             Message::Chain(vec![entry]),
             Message::Enough,
+            Message::Answered,
             Message::Over { heard: false },
             Message::Over { heard: true },
         ] {

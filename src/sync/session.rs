@@ -1,10 +1,10 @@
 //! Sessions with neighbours: compare digests, exchange frontiers, send what is lacking, then forward.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::message::Message;
-use crate::eventlog::{Frontier, FrontierEntry, Head, Lacking, OnStrand};
+use crate::eventlog::{Frontier, FrontierEntry, Head, Lacking, Located, OnStrand};
 use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
@@ -21,17 +21,19 @@ pub enum Input {
     },
     /// The session ended.
     PeerDown(PeerId),
-    /// It told where it stands: a part of its frontier, by our strands.
+    /// It told where it stands: a part of its frontier.
     Frontier {
         /// Who.
         peer: PeerId,
-        /// Strand to last number.
-        heads: Vec<(u32, u64)>,
+        /// Where that is here.
+        located: Located,
         /// How many entries the part had, those of feeds that are not known here among them.
         entries: usize,
         /// Was it the last part?
         last: bool,
     },
+    /// It has said what it holds of all that our frontier told it.
+    Answered(PeerId),
     /// It told that it holds these, durably, by our strands.
     Has {
         /// Who.
@@ -159,8 +161,12 @@ struct Neighbour {
     telling: BTreeMap<u32, u64>,
     /// How many entries they had.
     entries: usize,
-    /// What it holds is known.
-    known: bool,
+    /// Its frontier was told.
+    placed: bool,
+    /// It is further than we are on some feed, and whether ours is a part of that it has not said.
+    further: bool,
+    /// It has said what it holds of our frontier.
+    answered: bool,
     /// Our frontier was sent.
     told: bool,
     batch: Batch,
@@ -173,6 +179,13 @@ struct Neighbour {
     /// Since when it lacks something that it is not sent yet, and when it will be.
     send_at: Option<(Millis, Millis)>,
     ask_again: Option<Millis>,
+}
+
+impl Neighbour {
+    /// Is it known what it lacks?
+    fn is_known(&self) -> bool {
+        self.placed && (self.answered || !self.further)
+    }
 }
 
 /// All sessions of one node.
@@ -205,7 +218,13 @@ impl Sync {
                 self.neighbours.remove(&peer);
                 self.outputs.retain(|output| output.peer() != peer);
             }
-            Input::Frontier { peer, heads, entries, last } => self.told_frontier(now, peer, &heads, entries, last),
+            Input::Frontier { peer, located, entries, last } => self.told_frontier(now, peer, &located, entries, last),
+            Input::Answered(peer) => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.answered = true;
+                    self.pump(now, peer);
+                }
+            }
             Input::Has { peer, heads } => {
                 self.has(now, peer, &heads);
             }
@@ -280,14 +299,14 @@ impl Sync {
 
     /// Does this neighbour hold, durably, all that is held here? `None` where that is not known.
     pub fn up_to_date(&self, peer: &PeerId) -> Option<bool> {
-        let neighbour = self.neighbours.get(peer).filter(|neighbour| neighbour.known)?;
+        let neighbour = self.neighbours.get(peer).filter(|neighbour| neighbour.is_known())?;
         Some(self.frontier.lacking(&neighbour.durable).is_empty())
     }
 
     /// Was this neighbour sent all that it lacks, as far as it has told what it holds?
     pub(super) fn has_sent_all(&self, peer: &PeerId) -> bool {
         self.neighbours.get(peer).is_some_and(|neighbour| {
-            neighbour.known && neighbour.batch == Batch::None && self.frontier.lacking(&neighbour.has).is_empty()
+            neighbour.is_known() && neighbour.batch == Batch::None && self.frontier.lacking(&neighbour.has).is_empty()
         })
     }
 
@@ -306,11 +325,11 @@ impl Sync {
         if digest == self.frontier.digest() {
             neighbour.has = self.frontier.iter().map(|(strand, _, head)| (strand, head.seq)).collect();
             neighbour.durable = neighbour.has.clone();
-            neighbour.known = true;
+            neighbour.placed = true;
         }
-        let known = neighbour.known;
+        let placed = neighbour.placed;
         self.neighbours.insert(peer, neighbour);
-        if !known {
+        if !placed {
             self.tell_frontier(peer);
         }
     }
@@ -340,24 +359,51 @@ impl Sync {
         self.outputs.push_back(Output::Send { peer, message, flush: false });
     }
 
-    fn told_frontier(&mut self, now: Millis, peer: PeerId, heads: &[(u32, u64)], entries: usize, last: bool) {
+    /// Says what is held of a frontier that was told. Where a feed goes on here, only we can see that what the neighbour
+    /// has is a part of it: it would send all of it again.
+    fn answer(&mut self, peer: PeerId, told: &[(u32, FrontierEntry)], last: bool) {
+        let is_held = |(strand, entry): &&(u32, FrontierEntry)| {
+            let held = self.durable.get(strand).is_some_and(|durable| durable.seq >= entry.seq);
+            held && self.frontier.head(*strand).is_none_or(|head| head.seq != entry.seq)
+        };
+        let held: Vec<FrontierEntry> = told.iter().filter(is_held).map(|(_, entry)| *entry).collect();
+        if !held.is_empty() {
+            self.outputs.push_back(Output::Send { peer, message: Message::Held(held), flush: false });
+        }
+        if last {
+            self.outputs.push_back(Output::Send { peer, message: Message::Answered, flush: false });
+        }
+    }
+
+    fn told_frontier(&mut self, now: Millis, peer: PeerId, located: &Located, entries: usize, last: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         neighbour.entries += entries;
         if neighbour.entries > limits::FRONTIER_ENTRIES {
             self.outputs.push_back(Output::Drop { peer, why: "its frontier has too many feeds" });
             return;
         }
-        for (strand, seq) in heads {
+        for (strand, seq) in &located.heads {
             raise(&mut neighbour.telling, *strand, *seq);
+        }
+        if !located.ahead.is_empty() {
+            // Of a feed that is not here at all it need not say anything.
+            let feeds: BTreeSet<&PeerId> = self.frontier.iter().map(|(_, feed, _)| feed).collect();
+            neighbour.further |= located.ahead.iter().any(|entry| feeds.contains(&entry.feed));
         }
         if last {
             neighbour.entries = 0;
-            neighbour.has = std::mem::take(&mut neighbour.telling);
-            neighbour.durable = neighbour.has.clone();
-            neighbour.known = true;
+            // What it once told to be durable is so still.
+            for (strand, seq) in std::mem::take(&mut neighbour.telling) {
+                raise(&mut neighbour.durable, strand, seq);
+            }
+            neighbour.has = neighbour.durable.clone();
+            neighbour.placed = true;
             if !neighbour.told {
                 self.tell_frontier(peer);
             }
+        }
+        self.answer(peer, &located.on, last);
+        if last {
             self.pump(now, peer);
         }
     }
@@ -426,7 +472,7 @@ impl Sync {
         let caught_up: Vec<PeerId> = self
             .neighbours
             .iter()
-            .filter(|(_, n)| n.known && n.batch == Batch::None && !(crowded && n.lazy))
+            .filter(|(_, n)| n.is_known() && n.batch == Batch::None && !(crowded && n.lazy))
             .filter(|(_, n)| self.frontier.lacking(&n.has).is_empty())
             .map(|(peer, _)| *peer)
             .collect();
@@ -446,7 +492,7 @@ impl Sync {
         for peer in peers {
             // Those who have it already hear that it is here too; the others hear by getting it.
             let neighbour = &self.neighbours[&peer];
-            let only_told = crowded && neighbour.lazy && neighbour.known;
+            let only_told = crowded && neighbour.lazy && neighbour.is_known();
             let has = |strand: &u32, seq: u64| only_told || neighbour.has.get(strand).is_some_and(|has| *has >= seq);
             let known: Vec<u32> =
                 strands.iter().filter(|(strand, seq)| has(strand, **seq)).map(|(strand, _)| *strand).collect();
@@ -508,7 +554,7 @@ impl Sync {
         let crowded = self.is_crowded();
         let (first, later) = (self.wait(Duration::ZERO), self.wait(limits::SEND_LATER));
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        if !neighbour.known || neighbour.batch != Batch::None {
+        if !neighbour.is_known() || neighbour.batch != Batch::None {
             // Looked at again when that is over; a deadline that stays would wake for nothing.
             neighbour.send_at = None;
             return;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::eventlog::{Draft, Durable, Event, Extensions, Frontier, FrontierEntry, Head, Lacking, Payload, Withdraw};
+use crate::eventlog::{
+    Draft, Durable, Event, Extensions, Frontier, FrontierEntry, Head, Lacking, Located, Payload, Withdraw,
+};
 use crate::id::{EventId, PeerId, ProjectId};
 use crate::keys::{FeedKey, IdentityKey, Secret};
 
@@ -158,16 +160,21 @@ impl Lan {
             self.nodes[to].sync.handle(0, Input::Told { peer, heads });
             self.nodes[to].stored(fresh);
         } else {
-            let known = |entry: &FrontierEntry| self.nodes[to].log.contains_key(&entry.feed);
-            let located = |entries: Vec<FrontierEntry>| -> Vec<(u32, u64)> {
-                entries.iter().filter(|entry| known(entry)).map(|entry| (strand(&entry.feed), entry.seq)).collect()
+            let log = &self.nodes[to].log;
+            let held = |entry: &FrontierEntry| log.get(&entry.feed).is_some_and(|feed| entry.seq < feed.len() as u64);
+            let located = |entries: Vec<FrontierEntry>| {
+                let (on, ahead): (Vec<_>, Vec<_>) = entries.into_iter().partition(held);
+                let on: Vec<_> = on.into_iter().map(|entry| (strand(&entry.feed), entry)).collect();
+                let heads = on.iter().map(|(strand, entry)| (*strand, entry.seq)).collect();
+                Located { heads, on, ahead, parted: Vec::new() }
             };
             let input = match message {
                 Message::Frontier { entries, last } => {
                     let count = entries.len();
-                    Input::Frontier { peer, heads: located(entries), entries: count, last }
+                    Input::Frontier { peer, located: located(entries), entries: count, last }
                 }
-                Message::Held(entries) => Input::Has { peer, heads: located(entries) },
+                Message::Held(entries) => Input::Has { peer, heads: located(entries).heads },
+                Message::Answered => Input::Answered(peer),
                 Message::Enough => Input::Enough(peer),
                 other => panic!("{other:?} is not said here"),
             };
@@ -247,6 +254,31 @@ fn what_a_neighbour_has_is_not_sent_to_it() {
     lan.connect(0, 1);
     lan.settle();
     assert_eq!(lan.events_sent, 102);
+}
+
+#[test]
+fn a_neighbour_that_is_further_on_some_feeds_is_sent_only_what_it_lacks() {
+    let mut lan = Lan::new(3);
+    (0..40).for_each(|at| lan.write(0, at));
+    (0..50).for_each(|at| lan.write(1, at));
+    lan.connect(0, 2);
+    lan.connect(1, 2);
+    lan.settle();
+    lan.connect(0, 1);
+    lan.settle();
+    // Node 2 goes on holding both feeds, while each of the others writes what it lacks.
+    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+        lan.cut(a, b);
+    }
+    (0..3).for_each(|at| lan.write(0, 1_000 + at));
+    (0..4).for_each(|at| lan.write(1, 1_000 + at));
+    let before = lan.events_sent;
+    lan.connect(0, 1);
+    lan.settle();
+    assert_eq!(lan.events_sent - before, 7, "each is further on its own feed than the other");
+    lan.connect(2, 0);
+    lan.settle();
+    assert_eq!(lan.events_sent - before, 14);
 }
 
 #[test]
@@ -333,7 +365,7 @@ fn what_becomes_part_of_the_log_is_sent_before_what_names_it() {
 /// A node with one event and a session with one who has none, whose load is under way: gives the number of the load.
 fn loading(sync: &mut Sync, peer: PeerId) -> u64 {
     sync.handle(0, Input::PeerUp { peer, digest: [0; 32] });
-    sync.handle(0, Input::Frontier { peer, heads: Vec::new(), entries: 0, last: true });
+    sync.handle(0, Input::Frontier { peer, located: Located::default(), entries: 0, last: true });
     let outputs: Vec<Output> = std::iter::from_fn(|| sync.poll()).collect();
     let load = outputs.iter().find_map(|output| match output {
         Output::Load { load, .. } => Some(*load),
@@ -430,9 +462,11 @@ fn hear(offers: [Frontier; 2], logs: [&BTreeMap<PeerId, Vec<Event>>; 2]) -> ([Ve
             Message::Frontier { entries, last } => {
                 let heads = entries.iter().map(|entry| (strand(&entry.feed), entry.seq));
                 let heads = heads.filter(|(of, _)| held[to].keys().any(|feed| strand(feed) == *of)).collect();
-                ends[to].handle(0, Input::Frontier { peer, heads, entries: entries.len(), last });
+                let located = Located { heads, ..Located::default() };
+                ends[to].handle(0, Input::Frontier { peer, located, entries: entries.len(), last });
             }
             Message::Held(_) => {}
+            Message::Answered => ends[to].handle(0, Input::Answered(peer)),
             Message::Over { heard } => ends[to].over(heard),
             Message::Events(events) => {
                 let mut heads = Vec::new();
@@ -469,5 +503,5 @@ fn in_a_hearing_each_gets_what_it_lacks_of_what_is_offered_and_nothing_more() {
     // Nothing to tell on either side, or on both.
     assert_eq!(hear([Frontier::default(), up_to(1, 1)], [&logs[0], &logs[1]]).0, [ids(1, 1), vec![]]);
     let (got, messages) = hear([Frontier::default(), Frontier::default()], [&logs[0], &logs[1]]);
-    assert_eq!((got, messages), ([vec![], vec![]], 6), "a frontier and two ends each");
+    assert_eq!((got, messages), ([vec![], vec![]], 8), "a frontier, its answer and two ends each");
 }

@@ -382,6 +382,17 @@ impl Authority {
         cut
     }
 
+    /// The first number of a strand that a revocation cuts off, whether others do too and whatever was given again later;
+    /// `None` where it is not of this strand's author.
+    pub(super) fn first_hit(&self, revocation: Gov, number: u32) -> Option<u64> {
+        let What::Revoke { targets, pins, .. } = &self.get(revocation).what else { return None };
+        let strand = self.strands.get(number);
+        let own = [Target::Member(strand.member), Target::Identity(strand.identity), Target::Feed(strand.feed)];
+        let hit = own.iter().any(|target| targets.binary_search(target).is_ok());
+        let pinned = || pins.iter().filter_map(|pin| self.strands.reach(number, pin.place)).max();
+        hit.then(|| pinned().map_or(0, |pinned| pinned + 1))
+    }
+
     /// Was what a revocation took given again later?
     fn is_lifted(&self, revocation: Gov, target: &Target) -> bool {
         let later = match target {

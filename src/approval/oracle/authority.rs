@@ -234,18 +234,19 @@ impl Oracle {
         past.iter().any(|g| {
             gives(g)
                 && self.effective(g, acc, past, mode)
-                && self.givers(x, g, acc, mode).into_iter().any(|i| !self.cut(x, g, i, acc))
+                && self.givers(x, acc, mode).into_iter().any(|i| !self.cut(x, g, i, acc))
         })
     }
 
-    /// The events that may have given the identity of `x`: the grant itself if it is the member's first one, else links.
-    fn givers(&self, x: usize, g: usize, acc: Set, mode: Mode) -> Vec<usize> {
-        let (identity, member) = (self.identity(x), self.member(x));
-        if MemberId::of(&identity) == member {
-            return vec![g];
-        }
-        let links = self.past(x).iter().filter(|i| self.link(*i, &identity) == Some(member));
-        links.filter(|i| self.live(*i, acc, mode)).collect()
+    /// The events that may have given the identity of `x` to its member, whichever gave the role: grants, if it is the
+    /// member's first, and links.
+    fn givers(&self, x: usize, acc: Set, mode: Mode) -> Vec<usize> {
+        let (identity, member, past) = (self.identity(x), self.member(x), self.past(x));
+        let first = MemberId::of(&identity) == member;
+        let granted =
+            |i: usize| first && self.grant(i).is_some_and(|(to, _)| to == member) && self.effective(i, acc, past, mode);
+        let linked = |i: usize| self.link(i, &identity) == Some(member) && self.live(i, acc, mode);
+        past.iter().filter(|i| granted(*i) || linked(*i)).collect()
     }
 
     fn cut(&self, x: usize, g: usize, i: usize, acc: Set) -> bool {

@@ -14,11 +14,28 @@ use super::snapshot::Snapshot;
 use crate::api::{Refusal, Reply, Request, View};
 
 pub(super) use proposals::{find_proposal, one_proposal};
+pub(super) use range::Send;
 pub(super) use rights::{removal, wanted};
 
 fn done<T: serde::Serialize>(value: &T) -> Result<Vec<Reply>, Refusal> {
     let value = serde_json::to_value(value).map_err(|error| Refusal::plain("failed", error.to_string()))?;
     Ok(vec![Reply::Done { value }])
+}
+
+/// Answers a request that only reads, reply by reply: a log may have more events than memory has room for. A refusal may
+/// come after some.
+pub(super) fn stream(snapshot: &Snapshot, request: &Request, send: Send<'_>) -> Result<(), Refusal> {
+    match request {
+        Request::Log { since, until, author, kind, limit, follow, after } => {
+            let wanted = snapshot.wanted(*since, *until, author.as_deref(), kind.as_deref(), *limit)?;
+            if *follow { snapshot.follow(&wanted, after.as_deref(), send) } else { snapshot.log(&wanted, send) }
+        }
+        request => {
+            // `all` stops where whoever asked has gone.
+            answer(snapshot, request)?.into_iter().all(send);
+            Ok(())
+        }
+    }
 }
 
 /// Answers a request that only reads.
@@ -29,9 +46,13 @@ pub(super) fn answer(snapshot: &Snapshot, request: &Request) -> Result<Vec<Reply
         Request::List { all } => done(&snapshot.proposals(*all)),
         Request::Inbox => done(&snapshot.inbox()),
         Request::Show { proposal } => done(&snapshot.show(proposal)?),
-        Request::Log { since, until, author, kind, limit, follow, after } => {
-            let wanted = snapshot.wanted(*since, *until, author.as_deref(), kind.as_deref(), *limit)?;
-            if *follow { snapshot.follow(&wanted, after.as_deref()) } else { snapshot.log(&wanted) }
+        Request::Log { .. } => {
+            let mut replies = Vec::new();
+            stream(snapshot, request, &mut |reply| {
+                replies.push(reply);
+                true
+            })?;
+            Ok(replies)
         }
         Request::Stats { since, until } => done(&snapshot.stats(*since, *until)?),
         Request::At { at, request } => snapshot.answer_at(*at, request),

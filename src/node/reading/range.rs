@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::api::{LogLine, Refusal, Reply};
+use crate::api::{Refusal, Reply};
 use crate::approval::State;
 use crate::eventlog::store::Store;
 use crate::eventlog::{Event, Head, Kind, Lacking};
@@ -18,6 +18,32 @@ use crate::node::snapshot::Snapshot;
 
 /// Bytes of events that are read at once.
 const PIECE: usize = 1 << 20;
+
+/// Takes one reply, and says whether more are wanted.
+pub(in crate::node) type Send<'a> = &'a mut dyn FnMut(Reply) -> bool;
+
+/// Why no more is read.
+enum Stop {
+    /// Whoever asked has gone.
+    Gone,
+    /// It cannot be read.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Is more wanted, after this?
+fn unless_gone(read: Result<(), Stop>) -> Result<bool, Refusal> {
+    match read {
+        Ok(()) => Ok(true),
+        Err(Stop::Gone) => Ok(false),
+        Err(Stop::Refused(refusal)) => Err(refusal),
+    }
+}
 
 /// Which events.
 pub(super) struct Wanted {
@@ -65,46 +91,54 @@ impl Snapshot {
         Ok(Wanted { range: self.range(since, until), authors, kind: kind.transpose()?, limit })
     }
 
-    pub(super) fn log(&self, wanted: &Wanted) -> Result<Vec<Reply>, Refusal> {
-        let lines = self.lines(wanted, |_| true)?;
-        replies(lines, Value::Null)
+    /// Gives each event, then the end. `send` says whether to go on: whoever asked may have gone.
+    pub(super) fn log(&self, wanted: &Wanted, send: Send<'_>) -> Result<(), Refusal> {
+        if self.lines(wanted, |_| true, send)? {
+            send(Reply::Done { value: Value::Null });
+        }
+        Ok(())
     }
 
     /// What is there, or with `after` what came since; and in `Done` what to give as `after` next.
-    pub(super) fn follow(&self, wanted: &Wanted, after: Option<&[(u32, u64)]>) -> Result<Vec<Reply>, Refusal> {
+    pub(super) fn follow(&self, wanted: &Wanted, after: Option<&[(u32, u64)]>, send: Send<'_>) -> Result<(), Refusal> {
         if self.at.is_some() {
             return Err(Refusal::new("usage", "nothing new comes to an earlier time", "lansync log -f"));
         }
         let held = durable(&self.store, &self.state)?;
         let cursor: Vec<(u32, u64)> = held.iter().map(|(strand, seq)| (*strand, *seq)).collect();
-        let lines = match after {
-            None => self.lines(wanted, |event| {
-                let place = self.state.place_of(&event.id());
-                place.is_some_and(|place| held.get(&place.strand).is_some_and(|seq| place.seq <= *seq))
-            })?,
+        let goes_on = match after {
+            None => {
+                let shown = |event: &Event| {
+                    let place = self.state.place_of(&event.id());
+                    place.is_some_and(|place| held.get(&place.strand).is_some_and(|seq| place.seq <= *seq))
+                };
+                self.lines(wanted, shown, send)?
+            }
             Some(shown) => {
                 let shown: BTreeMap<u32, u64> = shown.iter().copied().collect();
                 let next = |strand: &u32| shown.get(strand).map_or(0, |seq| seq + 1);
                 let spans = held.iter().map(|(strand, to)| Lacking { strand: *strand, from: next(strand), to: *to });
-                let mut lines = VecDeque::new();
-                each_of(&self.store, self.state.clip(spans.collect()), |event| {
-                    if wanted.has(event) {
-                        lines.push_back(self.line(event));
-                    }
-                    Ok::<_, Refusal>(())
-                })?;
-                lines
+                let spans = self.state.clip(spans.collect());
+                unless_gone(each_of(&self.store, spans, |event| match wanted.has(event) {
+                    true => self.tell(event, send),
+                    false => Ok(()),
+                }))?
             }
         };
-        replies(lines, json!({ "shown": cursor }))
+        if goes_on {
+            send(Reply::Done { value: json!({ "shown": cursor }) });
+        }
+        Ok(())
     }
 
-    fn lines(&self, wanted: &Wanted, shown: impl Fn(&Event) -> bool) -> Result<VecDeque<LogLine>, Refusal> {
-        let mut lines: VecDeque<LogLine> = VecDeque::new();
+    /// Gives the events that are wanted, in time order; `false` where whoever asked has gone.
+    fn lines(&self, wanted: &Wanted, shown: impl Fn(&Event) -> bool, send: Send<'_>) -> Result<bool, Refusal> {
         if wanted.limit == Some(0) {
-            return Ok(lines);
+            return Ok(true);
         }
         let fits = |event: &Event| wanted.has(event) && self.state.holds(&event.id()) && shown(event);
+        // What is cut to the last few is gathered first.
+        let mut last: VecDeque<Arc<Event>> = VecDeque::new();
         // An earlier state has numbers of its own for strands.
         if let Some(authors) = wanted.authors.as_ref().filter(|_| self.at.is_none()) {
             let mut spans = only_durable(&self.store, &self.state, self.state.written(authors, &wanted.range))?;
@@ -114,35 +148,50 @@ impl Snapshot {
                     span.from = span.from.max(span.to.saturating_add(1).saturating_sub(limit as u64));
                 }
             }
-            let limit = wanted.limit.unwrap_or(usize::MAX);
-            each_of(&self.store, spans, |event| {
-                if fits(event) {
-                    if lines.len() == limit {
-                        lines.pop_front();
+            let read = each_of(&self.store, spans, |event| match wanted.limit {
+                _ if !fits(event) => Ok(()),
+                None => self.tell(event, send),
+                Some(limit) => {
+                    if last.len() == limit {
+                        last.pop_front();
                     }
-                    lines.push_back(self.line(event));
+                    last.push_back(event.clone());
+                    Ok(())
                 }
-                Ok::<_, Refusal>(())
-            })?;
-            return Ok(lines);
+            });
+            if !unless_gone(read)? {
+                return Ok(false);
+            }
+        } else {
+            let mut told = Ok(());
+            let read = match wanted.limit {
+                None => self.store.in_time(wanted.range.clone(), |event| {
+                    if fits(&event) {
+                        told = self.tell(&event, send);
+                    }
+                    told.is_ok()
+                }),
+                // From the end, until there are enough.
+                Some(limit) => self.store.in_time_back(wanted.range.clone(), |event| {
+                    if fits(&event) {
+                        last.push_front(event);
+                    }
+                    last.len() < limit
+                }),
+            };
+            read.map_err(|error| refusals::store(&error))?;
+            if !unless_gone(told)? {
+                return Ok(false);
+            }
         }
-        let read = match wanted.limit {
-            None => self.store.in_time(wanted.range.clone(), |event| {
-                if fits(&event) {
-                    lines.push_back(self.line(&event));
-                }
-                true
-            }),
-            // From the end, until there are enough.
-            Some(limit) => self.store.in_time_back(wanted.range.clone(), |event| {
-                if fits(&event) {
-                    lines.push_front(self.line(&event));
-                }
-                lines.len() < limit
-            }),
-        };
-        read.map_err(|error| refusals::store(&error))?;
-        Ok(lines)
+        unless_gone(last.iter().try_for_each(|event| self.tell(event, send)))
+    }
+
+    /// Gives one event.
+    fn tell(&self, event: &Event, send: Send<'_>) -> Result<(), Stop> {
+        let value = serde_json::to_value(self.line(event));
+        let value = value.map_err(|error| Stop::Refused(Refusal::plain("failed", error.to_string())))?;
+        if send(Reply::Line { value }) { Ok(()) } else { Err(Stop::Gone) }
     }
 
     /// The feeds of a member's handle, or of a peer's id prefix.
@@ -202,14 +251,4 @@ pub(super) fn each_of<E: From<Refusal>>(
             span.from = next.get(&span.strand).copied().unwrap_or(span.from);
         }
     }
-}
-
-fn replies(lines: VecDeque<LogLine>, done: Value) -> Result<Vec<Reply>, Refusal> {
-    let mut replies = Vec::with_capacity(lines.len() + 1);
-    for line in lines {
-        let value = serde_json::to_value(line).map_err(|error| Refusal::plain("failed", error.to_string()))?;
-        replies.push(Reply::Line { value });
-    }
-    replies.push(Reply::Done { value: done });
-    Ok(replies)
 }
