@@ -39,9 +39,9 @@ pub const KEY_OPEN_MOST: Duration = Duration::from_secs(12 * 60 * 60);
 /// Landings looked at together when commits are recomputed; the others follow.
 pub const UNSETTLED: usize = 1_024;
 
-/// Events that are appended together where thousands stream in, and bytes of them: some 40 MiB of memory meanwhile.
+/// Events that are appended together where thousands stream in: some 40 MiB of memory, twice while one append is under way.
 pub const APPEND_EVENTS: usize = 16_384;
-/// The same by size.
+/// The same in bytes.
 pub const APPEND_BYTES: usize = 8 << 20;
 /// Longest that an event of such a stream waits before its append begins.
 pub const APPEND_WITHIN: Duration = Duration::from_secs(2);
