@@ -290,7 +290,7 @@ fn wherever_the_disk_stops_a_stream_is_there_as_far_as_it_was_acknowledged() {
     let made = Disk::default();
     Store::with_backend(made.clone(), &PROJECT).unwrap().close().unwrap();
     let (mut told, mut stops) = (BTreeSet::new(), 0);
-    for bound in (0..).step_by(41) {
+    for bound in (0..).step_by(19) {
         let disk = made.after(Survived::None);
         disk.bytes().bound = Some(bound);
         let store = Store::with_backend(disk.clone(), &PROJECT);
