@@ -7,7 +7,7 @@
 mod enter;
 mod stand;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -271,20 +271,25 @@ impl State {
         Some(BranchHeads { heads, unknown, needs_upgrade })
     }
 
-    /// Landings that entered and are to be recomputed, in an order in which each comes after those that it is on.
+    /// Landings that are to be recomputed, in an order in which each comes after those that it is on: those that count as far
+    /// as the log says, and what they are on. That need not count: who approved on top of a landing that fell lets it stand.
     fn each_unsettled(&self, mut each: impl FnMut(Lid, &LandingRow, &LandingContent) -> bool) {
-        let mut found = Vec::new();
+        let mut todo = Vec::new();
         self.rows.scan(Table::Unsettled, &[], |key, _| {
-            found.extend(number_in(key));
-            found.len() < crate::limits::UNSETTLED
+            todo.extend(number_in(key));
+            todo.len() < crate::limits::UNSETTLED
         });
-        for number in found {
-            let Some((lid, row)) = self.landing_at(number) else { continue };
+        // What a landing is on is earlier.
+        let mut found = BTreeMap::new();
+        let mut seen: BTreeSet<u32> = todo.iter().copied().collect();
+        while let Some(number) = todo.pop() {
+            let Some((lid, row)) = self.landing_at(number).filter(|(_, row)| row.sound.is_none()) else { continue };
             let Some(content) = self.content(&row) else { continue };
-            if !each(lid, &row, &content) {
-                return;
-            }
+            let heads = content.heads.iter().filter_map(|head| self.landing_number(head));
+            todo.extend(heads.filter(|head| seen.insert(*head)));
+            found.insert((row.hlc, lid), (row, content));
         }
+        let _ = found.iter().all(|((_, lid), (row, content))| each(*lid, row, content));
     }
 
     /// Landings whose commit is still to be recomputed from the objects, each after those that it is on: the first

@@ -160,7 +160,7 @@ impl State {
     }
 
     /// The two events that prove that a feed forked; none where it did not.
-    pub(super) fn proofs_of_fork(&self, feed: &PeerId) -> Vec<EventId> {
+    pub(crate) fn proofs_of_fork(&self, feed: &PeerId) -> Vec<EventId> {
         let strands = &self.authority.strands;
         let Some(doubled) = strands.doubled(feed) else { return Vec::new() };
         let mut proofs: Vec<EventId> = Vec::new();

@@ -194,18 +194,18 @@ fn same_everywhere(sim: &Sim, honest: &[usize], wrong: &mut Vec<String>) {
 fn the_removed_hold_nothing_else(n: usize, node: &Node, wrong: &mut Vec<String>) {
     let identity = node.identity.identity();
     let Some(removal) = node.state.removal(&identity, &node.peer).filter(|_| !node.greets(node)) else { return };
-    let granted = |event: &&Arc<Event>| matches!(event.payload(), Payload::Grant(grant) if grant.identity == identity);
-    let waited = |event: &&Arc<Event>| matches!(event.payload(), Payload::Vote(vote) if vote.on == removal);
-    let order = node.log.order();
-    if order.iter().filter(granted).count() > 1 || order.iter().any(|event| waited(&event)) {
-        // It was let in again in between, or was a member still while its removal waited for votes.
-        return;
-    }
+    let granted = |event: &Arc<Event>| matches!(event.payload(), Payload::Grant(grant) if grant.identity == identity);
+    let waited = |event: &Arc<Event>| matches!(event.payload(), Payload::Vote(vote) if vote.on == removal);
     let mut knows = BTreeSet::from([removal]);
-    let mut covered: BTreeSet<EventId> = BTreeSet::new();
+    let mut covered: BTreeSet<EventId> =
+        node.state.forked_feeds().flat_map(|feed| node.state.proofs_of_fork(feed)).collect();
     for event in node.log.order() {
         if event.body().deps().any(|dep| knows.contains(dep)) {
             knows.insert(event.id());
+        }
+        if waited(event) || granted(event) && knows.contains(&event.id()) {
+            // It was a member still while its removal waited for votes, or was let in again in between.
+            return;
         }
     }
     for event in node.log.order().iter().rev() {

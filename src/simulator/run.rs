@@ -260,6 +260,10 @@ impl Sim {
         for _ in 0..times {
             self.meet_all();
             self.rest();
+            // In a hearing nobody waits for what is held: it is heard another time, when its time has come.
+            let latest =
+                self.nodes.iter().flat_map(|node| node.log.order()).map(|event| event.body().hlc.millis()).max();
+            self.queue.now = self.queue.now.max(latest.unwrap_or(0));
         }
     }
 
@@ -309,6 +313,10 @@ impl Sim {
             What::Meet(a, b) => self.meet(a, b),
             What::Up { at, of, session, digest } => {
                 if self.net.session(at, of) == Some(session) && self.nodes[at].up {
+                    if digest.is_some() && !self.nodes[at].greets(&self.nodes[of]) {
+                        // It heard of the other's removal while the hello was under way.
+                        return self.cut(at, of, Some(1_000));
+                    }
                     if at > of {
                         // The dialled side answers with its hello; what it says next comes after it.
                         let digest = digest.map(|_| self.nodes[at].sync.digest());

@@ -323,8 +323,17 @@ impl Authority {
         };
         let mut ranks: Vec<(usize, EventId)> = backers.iter().filter_map(rank).collect();
         ranks.sort_unstable();
-        // Of two machines of one member the one that came first.
-        let givers = self.givers.get(&entry.identity).into_iter().flatten();
+        // Of two machines of one member the one that came first, as far as its author knew: what is linked later, or elsewhere,
+        // changes nothing.
+        let past = self.pasts.set(entry.past);
+        let gave = |giver: &&Gov| {
+            past.has(**giver)
+                && match &self.get(**giver).what {
+                    What::Link { fits, .. } => *fits && self.get(**giver).member == entry.member,
+                    _ => entry.member == MemberId::of(&entry.identity),
+                }
+        };
+        let givers = self.givers.get(&entry.identity).into_iter().flatten().filter(gave);
         let giver = givers.map(|giver| (self.pasts.set(self.get(*giver).past).len(), self.get(*giver).id)).min();
         (alone, ranks, giver.unwrap_or((usize::MAX, entry.id)), entry.id)
     }
