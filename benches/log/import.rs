@@ -2,7 +2,8 @@
 //! message, and what was folded is appended beside both, as much together as the service would.
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,7 @@ impl Import {
     fn take(&mut self, event: Event) {
         let land = landing(&self.state, &event);
         let at = Instant::now();
-        self.gather.took(self.now(), event.bytes().len());
+        self.gather.take(self.now(), &event);
         let checked = self.state.check(&event).expect("it fits").expect("it is new");
         let then = Instant::now();
         self.state.apply(&Arc::new(event), checked);
@@ -201,8 +202,17 @@ pub(crate) fn import(source: &Path, log: &Path, count: usize) {
         stages: Stages::default(),
     };
     let (mut last, mut done, core) = (Instant::now(), 0, on_core());
-    for events in verified {
-        for event in events {
+    loop {
+        // As the service does: it wakes when what has gathered is due though nothing came.
+        let due = import.gather.due().filter(|_| import.writing.is_none());
+        let events = match due.map(|due| Duration::from_millis(due.saturating_sub(import.now()))) {
+            Some(wait) => verified.recv_timeout(wait),
+            None => verified.recv().map_err(RecvTimeoutError::from),
+        };
+        if events == Err(RecvTimeoutError::Disconnected) {
+            break;
+        }
+        for event in events.unwrap_or_default() {
             bytes += event.bytes().len() as u64;
             import.take(event);
             done += 1;

@@ -4,6 +4,7 @@
 //! Each append writes a page for nearly each event of a large log, as most keys are hashes; of ten thousand events together
 //! many lie on the same page. None of them is acknowledged, or told to anybody, before its append is durable.
 
+use super::Event;
 use crate::hlc::Millis;
 use crate::limits;
 
@@ -27,13 +28,18 @@ const RATE: u64 = 1_000;
 /// Events above that rate before appends become larger: two messages.
 const BURST: u64 = 600;
 /// Where nothing came for so long the stream has ended, or its other end cannot keep up.
-const QUIET: Millis = 40;
+const QUIET: Millis = 200;
 /// Longest that one waits.
 const WITHIN: Millis = limits::APPEND_WITHIN.as_millis() as Millis;
 
 impl Gather {
-    /// An event of so many bytes was taken in.
-    pub fn took(&mut self, now: Millis, bytes: usize) {
+    /// An event was taken in. One of governance waits for nothing: whoever is removed is to hear of it at once.
+    pub fn take(&mut self, now: Millis, event: &Event) {
+        self.took(now, event.bytes().len());
+        self.awaited |= event.body().kind.governs();
+    }
+
+    fn took(&mut self, now: Millis, bytes: usize) {
         let passed = now.saturating_sub(self.last);
         self.level = self.level.saturating_sub(passed.saturating_mul(RATE) / 1_000).min(2 * BURST) + 1;
         if self.events == 0 {
@@ -125,6 +131,14 @@ mod tests {
         }
         gather.took(4 * WITHIN, 100);
         assert!(!gather.is_due(4 * WITHIN));
+        let mut other = gather;
+        for (_, event) in crate::eventlog::golden::good() {
+            let (governs, mut gather) = (event.body().kind.governs(), gather);
+            gather.take(4 * WITHIN, &event);
+            assert_eq!(gather.is_due(4 * WITHIN), governs);
+            other.take(4 * WITHIN, &event);
+        }
+        assert!(other.is_due(4 * WITHIN), "some of them govern");
         gather.awaited();
         assert!(gather.is_due(4 * WITHIN));
         gather.begun();

@@ -72,7 +72,7 @@ impl Core {
     pub(super) fn take_in(&mut self, event: Event, checked: Checked) {
         let id = event.id();
         let now = self.clock.steady();
-        self.pending.gather.took(now, event.bytes().len());
+        self.pending.gather.take(now, &event);
         if event.body().author == self.me {
             self.pending.gather.awaited();
         }

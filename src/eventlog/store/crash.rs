@@ -269,7 +269,7 @@ fn streamed(count: u64) -> Vec<Vec<Event>> {
     // Messages of 300, each 30 ms after the one before.
     for (number, message) in (0..).zip(events.chunks(300)) {
         for event in message {
-            gather.took(number * 30, event.bytes().len());
+            gather.take(number * 30, event);
             append.push(event.clone());
         }
         if gather.is_due(number * 30) {
