@@ -219,7 +219,7 @@ mod tests {
     use crate::hlc::Hlc;
     use crate::id::{BranchName, Lid, ObjectId};
 
-    /// A log with 70 events, among them 21 landings of which 3 are to be recomputed, revocations and rights that fell, made by the
+    /// A log with 70 events, among them 21 landings of which 7 are to be recomputed, revocations and rights that fell, made by the
     /// last build that wrote format 2. The objects said that `main` contains `CONTAINED`.
     const LOG: &[u8] = include_bytes!("../../../tests/data/log-format-2.redb");
     /// The digest of its state, as that build told it.
@@ -263,7 +263,7 @@ mod tests {
         let base = store.base().unwrap();
         let state = State::open(store.project(), base.clone()).unwrap();
         assert_eq!(digest(&state), DIGEST);
-        assert_eq!((state.events(), state.unsettled().len(), events(&store).len()), (70, 3, 70));
+        assert_eq!((state.events(), state.unsettled().len(), events(&store).len()), (70, 7, 70));
         assert_eq!(store.notes(Note::Own).unwrap()[b"peer".as_slice()], [7; 32]);
         // What a fold of the same events makes of them, the objects saying the same.
         let mut fresh = State::new(store.project());
