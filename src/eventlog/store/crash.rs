@@ -157,11 +157,11 @@ fn layers(appends: &[Vec<Event>]) -> Vec<Layer> {
         for (place, event) in folded.events() {
             rows.add(place, event.clone());
         }
-        rows.put(Table::Single, b"count".to_vec(), count.to_be_bytes().to_vec());
+        rows.put(Table::Single, b"count", count.to_be_bytes().to_vec());
         // A row that comes and goes.
         match count % 2 {
-            0 => rows.delete(Table::Open, b"odd".to_vec()),
-            _ => rows.put(Table::Open, b"odd".to_vec(), vec![]),
+            0 => rows.delete(Table::Open, b"odd"),
+            _ => rows.put(Table::Open, b"odd", vec![]),
         }
         Layer::clone(&rows.begin_append().unwrap())
     };

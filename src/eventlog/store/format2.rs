@@ -83,10 +83,13 @@ fn each(
     Ok(())
 }
 
+/// Key and value.
+type Row = (Vec<u8>, Vec<u8>);
+
 struct New<'a> {
     write: &'a redb::WriteTransaction,
     /// Rows to be put, in the order of their keys once there are many.
-    gathered: HashMap<Table, Vec<(Vec<u8>, Vec<u8>)>>,
+    gathered: HashMap<Table, Vec<Row>>,
 }
 
 impl New<'_> {

@@ -58,7 +58,7 @@ impl Fold {
             let strand = *self.strands.entry(body.author).or_insert(next);
             if strand == next {
                 let row = [body.author.0.as_slice(), b"row"].concat();
-                rows.put(Table::Strands, strand.to_be_bytes().to_vec(), row);
+                rows.put(Table::Strands, strand.to_be_bytes(), row);
             }
             let place = Place { strand, seq: body.seq };
             let row =
@@ -264,7 +264,7 @@ fn a_branch_of_a_forked_feed_is_a_strand_of_its_own() {
     store.append(&fold.layer(&trunk)).unwrap();
     // Event 3 again, with the same time, and another after it.
     let mut rows = Rows::new(store.base().unwrap());
-    rows.put(Table::Strands, 1u32.to_be_bytes().to_vec(), feed(1).peer().0.to_vec());
+    rows.put(Table::Strands, 1u32.to_be_bytes(), feed(1).peer().0.to_vec());
     let third = event(&feed(1), 3, Some(trunk[2].id()), Hlc::new(130, 0));
     let third = Draft { seen: vec![EventId([8; 32])], ..draft_of(&third) }.sign(&feed(1), &identity()).unwrap();
     let fourth = event(&feed(1), 4, Some(third.id()), Hlc::new(133, 0));
