@@ -25,15 +25,12 @@ mod revoke;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Events that are appended together when a log is imported, where `LANSYNC_TOGETHER` does not say.
-const TOGETHER: usize = 4_000;
 /// All there is to measure; each in a process of its own, so that memory is that of one.
 const ALL: [&str; 7] = ["import", "open", "status", "range", "append", "revoke", "merge"];
 
 fn main() {
     let mut chosen: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let number = |name, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
-    let (count, together) = (number("LANSYNC_EVENTS", 1_000_000), number("LANSYNC_TOGETHER", TOGETHER));
+    let count = std::env::var("LANSYNC_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let source = events::made(&dir, count);
     let log = dir.join(format!("history-{count}.redb"));
@@ -45,7 +42,7 @@ fn main() {
     }
     if let [one] = chosen.as_slice() {
         match one.as_str() {
-            "import" => import::import(&source, &log, count, together),
+            "import" => import::import(&source, &log, count),
             "open" => reading::open(&log),
             "status" => reading::status(&log, &dir),
             "range" => reading::range(&log, count),

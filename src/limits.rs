@@ -39,11 +39,18 @@ pub const KEY_OPEN_MOST: Duration = Duration::from_secs(12 * 60 * 60);
 /// Landings looked at together when commits are recomputed; the others follow.
 pub const UNSETTLED: usize = 1_024;
 
+/// Events that are appended together where thousands stream in: some 40 MiB of memory, twice while one append is under way.
+pub const APPEND_EVENTS: usize = 16_384;
+/// The same in bytes.
+pub const APPEND_BYTES: usize = 8 << 20;
+/// Longest that an event of such a stream waits before its append begins.
+pub const APPEND_WITHIN: Duration = Duration::from_secs(2);
+
 /// Largest frame on a control stream. Checked before memory is taken. A batch of events fits.
 pub const FRAME_BYTES: usize = 256 * 1024;
 /// Largest frame before a peer has proven to be a member: an ask to join is a few hundred bytes.
 pub const STRANGER_FRAME_BYTES: usize = 4 * 1024;
-/// Events sent in one frame: a batch is one transaction, one fsync, on the other side.
+/// Events sent in one frame.
 pub const BATCH_BYTES: usize = 128 * 1024;
 /// Feeds in one frontier frame: 32 + 10 + 8 bytes each stay below `FRAME_BYTES`. So many that are not known here are
 /// remembered of one neighbour's frontier.

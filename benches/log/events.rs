@@ -266,22 +266,28 @@ impl Reader {
         Self(BufReader::with_capacity(1 << 20, File::open(path).expect("it was made")))
     }
 
-    /// The next ones, as bytes.
-    pub(crate) fn take_bytes(&mut self, count: usize) -> Vec<Vec<u8>> {
-        let next = |_| {
-            let mut len = [0; 4];
-            self.0.read_exact(&mut len).expect("one more");
-            let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
-            self.0.read_exact(&mut bytes).expect("one more");
-            bytes
-        };
-        (0..count).map(next).collect()
+    fn take_one(&mut self) -> Vec<u8> {
+        let mut len = [0; 4];
+        self.0.read_exact(&mut len).expect("one more");
+        let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
+        self.0.read_exact(&mut bytes).expect("one more");
+        bytes
+    }
+
+    /// The next ones as bytes, as many as a message has: at most `count`, of about so many bytes.
+    pub(crate) fn take_message(&mut self, count: usize, bytes: usize) -> Vec<Vec<u8>> {
+        let (mut message, mut len) = (Vec::new(), 0);
+        while message.len() < count && len < bytes {
+            let event = self.take_one();
+            len += event.len();
+            message.push(event);
+        }
+        message
     }
 
     /// The next ones.
     pub(crate) fn take(&mut self, count: usize) -> Vec<Event> {
-        let bytes = self.take_bytes(count);
-        bytes.iter().map(|bytes| Event::decode_stored(bytes).expect("it was signed")).collect()
+        (0..count).map(|_| Event::decode_stored(&self.take_one()).expect("it was signed")).collect()
     }
 }
 

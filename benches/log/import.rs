@@ -1,15 +1,17 @@
-//! Importing the whole log, as a sync with one neighbour does: signatures are verified beside the loop that folds, and what
-//! was folded is appended beside both.
+//! Importing the whole log, as a sync with one neighbour does: signatures are verified beside the loop that folds, message by
+//! message, and what was folded is appended beside both, as much together as the service would.
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lansync::approval::State;
-use lansync::eventlog::Event;
-use lansync::eventlog::rows::Base;
+use lansync::eventlog::rows::{Base, Layer, Table};
 use lansync::eventlog::store::Store;
-use std::sync::Arc;
+use lansync::eventlog::{Event, Gather};
+use lansync::limits;
 
 use super::events;
 use super::measure::{figure, landing, ms, on_core, resident};
@@ -67,25 +69,120 @@ struct Stages {
     begun: Duration,
     appended: Duration,
     waited: Duration,
+    /// Rows written, and bytes of them, by table.
+    rows: [(usize, usize); Table::ALL.len()],
+    /// Appends, and the most events in one.
+    appends: usize,
+    most: usize,
+}
+
+/// An append under way: gives the base after it, and what it took on its core.
+type Writing = JoinHandle<(Arc<dyn Base>, Duration, Arc<Layer>)>;
+
+/// The loop that folds, with what it appends.
+struct Import {
+    store: Arc<Store>,
+    state: State,
+    gather: Gather,
+    begun: Instant,
+    writing: Option<Writing>,
+    /// Time on cores in appends.
+    written: Duration,
+    stages: Stages,
+}
+
+impl Import {
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).expect("it is short")
+    }
+
+    fn take(&mut self, event: Event) {
+        let land = landing(&self.state, &event);
+        let at = Instant::now();
+        self.gather.take(self.now(), &event);
+        let checked = self.state.check(&event).expect("it fits").expect("it is new");
+        let then = Instant::now();
+        self.state.apply(&Arc::new(event), checked);
+        let after = Instant::now();
+        if let Some(lid) = land {
+            self.state.settle(&lid, true);
+            self.stages.settled += after.elapsed();
+        }
+        self.stages.checked += then - at;
+        self.stages.applied += after - then;
+    }
+
+    /// Begins an append if it is time, as the service does after each message: not while one is under way.
+    fn flush(&mut self) {
+        if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return;
+        }
+        self.settle();
+        if self.gather.is_due(self.now()) {
+            self.begin();
+        }
+    }
+
+    fn begin(&mut self) {
+        self.gather.begun();
+        let at = Instant::now();
+        let Some(layer) = self.state.begin_append() else { return };
+        self.stages.begun += at.elapsed();
+        let to = self.store.clone();
+        self.writing = Some(std::thread::spawn(move || {
+            let core = on_core();
+            to.append(&layer).expect("it is written");
+            let base: Arc<dyn Base> = to.base().expect("it is read");
+            (base, on_core() - core, layer)
+        }));
+    }
+
+    /// Waits for the append under way.
+    fn settle(&mut self) {
+        let Some(writing) = self.writing.take() else { return };
+        let at = Instant::now();
+        let (base, core, layer) = writing.join().expect("it is written");
+        self.stages.waited += at.elapsed();
+        let at = Instant::now();
+        self.state.appended(base);
+        self.stages.appended += at.elapsed();
+        self.written += core;
+        self.stages.appends += 1;
+        self.stages.most = self.stages.most.max(layer.events().count());
+        // Beside the loop, as counting is no part of an import.
+        let counted = std::thread::spawn(move || {
+            let mut rows = [(0, 0); Table::ALL.len()];
+            for (table, key, value) in layer.rows() {
+                let (count, bytes) = &mut rows[table as usize];
+                *count += 1;
+                *bytes += key.len() + value.map_or(0, <[u8]>::len);
+            }
+            rows
+        });
+        for (all, (count, bytes)) in self.stages.rows.iter_mut().zip(counted.join().expect("it counts")) {
+            *all = (all.0 + count, all.1 + bytes);
+        }
+    }
 }
 
 /// Imports `count` events into a new log.
-pub(crate) fn import(source: &Path, log: &Path, count: usize, together: usize) {
+pub(crate) fn import(source: &Path, log: &Path, count: usize) {
     let before = verify(source, count);
     let _ = std::fs::remove_file(log);
     let store = Arc::new(Store::create(log, &events::project()).expect("it is made"));
-    let mut state = State::open(store.project(), store.base().expect("it is read")).expect("it is empty");
-    let begun = Instant::now();
-    let mut stages = Stages::default();
+    let state = State::open(store.project(), store.base().expect("it is read")).expect("it is empty");
     let (to_loop, verified) = mpsc::sync_channel(1);
     let mut bytes = 0;
+    let begun = Instant::now();
     let verifier = std::thread::spawn({
         let source = source.to_owned();
         move || {
             let mut reader = events::Reader::open(&source);
             let core = on_core();
-            for done in (0..count).step_by(together) {
-                let batch = reader.take_bytes(together.min(count - done));
+            let mut done = 0;
+            while done < count {
+                let batch = reader.take_message(count - done, limits::BATCH_BYTES);
+                done += batch.len();
                 let events: Vec<Event> =
                     batch.iter().map(|event| Event::decode(event).expect("it was signed")).collect();
                 if to_loop.send(events).is_err() {
@@ -95,63 +192,41 @@ pub(crate) fn import(source: &Path, log: &Path, count: usize, together: usize) {
             on_core() - core
         }
     });
-    let mut rows = [0usize; 16];
-    let mut row_bytes = [0usize; 16];
-    let mut writing: Option<std::thread::JoinHandle<_>> = None;
-    let mut last = Instant::now();
-    let mut written = Duration::ZERO;
-    let core = on_core();
-    let mut done = 0;
-    for events in verified {
-        for event in events {
+    let mut import = Import {
+        store,
+        state,
+        gather: Gather::default(),
+        begun,
+        writing: None,
+        written: Duration::ZERO,
+        stages: Stages::default(),
+    };
+    let (mut last, mut done, core) = (Instant::now(), 0, on_core());
+    loop {
+        // As the service does: it wakes when what has gathered is due though nothing came.
+        let due = import.gather.due().filter(|_| import.writing.is_none());
+        let events = match due.map(|due| Duration::from_millis(due.saturating_sub(import.now()))) {
+            Some(wait) => verified.recv_timeout(wait),
+            None => verified.recv().map_err(RecvTimeoutError::from),
+        };
+        if events == Err(RecvTimeoutError::Disconnected) {
+            break;
+        }
+        for event in events.unwrap_or_default() {
             bytes += event.bytes().len() as u64;
-            let land = landing(&state, &event);
-            let at = Instant::now();
-            let checked = state.check(&event).expect("it fits").expect("it is new");
-            let then = Instant::now();
-            state.apply(&Arc::new(event), checked);
-            let after = Instant::now();
-            if let Some(lid) = land {
-                state.settle(&lid, true);
-                stages.settled += after.elapsed();
-            }
-            stages.checked += then - at;
-            stages.applied += after - then;
+            import.take(event);
             done += 1;
         }
-        let at = Instant::now();
-        if let Some(writing) = writing.take() {
-            let (base, core) = writing.join().expect("it is written");
-            stages.waited += at.elapsed();
-            let at = Instant::now();
-            state.appended(base);
-            stages.appended += at.elapsed();
-            written += core;
-        }
-        let at = Instant::now();
-        let layer = state.begin_append().expect("there were some");
-        stages.begun += at.elapsed();
-        for (table, key, value) in layer.rows() {
-            rows[table as usize] += 1;
-            row_bytes[table as usize] += key.len() + value.map_or(0, <[u8]>::len);
-        }
-        let to = store.clone();
-        writing = Some(std::thread::spawn(move || {
-            let core = on_core();
-            to.append(&layer).expect("it is written");
-            let base: Arc<dyn Base> = to.base().expect("it is read");
-            (base, on_core() - core)
-        }));
+        import.flush();
         if last.elapsed() > Duration::from_secs(10) {
             eprintln!("{done} events imported in {:.0} s", begun.elapsed().as_secs_f64());
             last = Instant::now();
         }
     }
-    if let Some(writing) = writing.take() {
-        let (base, core) = writing.join().expect("it is written");
-        state.appended(base);
-        written += core;
-    }
+    import.settle();
+    import.begin();
+    import.settle();
+    let Import { store, state, written, stages, .. } = import;
     let speed = count as f64 / begun.elapsed().as_secs_f64();
     let folded = on_core() - core;
     let verified = verifier.join().expect("it does not panic");
@@ -181,9 +256,11 @@ pub(crate) fn import(source: &Path, log: &Path, count: usize, together: usize) {
             .map(part)
             .join(", "),
     );
-    for table in lansync::eventlog::rows::Table::ALL {
-        let of = |numbers: &[usize; 16]| numbers[table as usize] as f64 / count as f64;
-        figure(&format!("rows written per event, {table:?}"), format!("{:.3}, {:.1} bytes", of(&rows), of(&row_bytes)));
+    figure("appends, and the most events in one", format!("{}, {}", stages.appends, stages.most));
+    for table in Table::ALL {
+        let (rows, bytes) = stages.rows[table as usize];
+        let of = |number: usize| number as f64 / count as f64;
+        figure(&format!("rows written per event, {table:?}"), format!("{:.3}, {:.1} bytes", of(rows), of(bytes)));
     }
     figure("memory at the end of the import", resident());
     drop(state);

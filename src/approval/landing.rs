@@ -8,12 +8,13 @@ mod enter;
 mod stand;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::stored::{decode, encode};
 use super::{RULES, State};
-use crate::eventlog::rows::{Place, Table};
+use crate::eventlog::rows::{Place, Table, key, start};
 use crate::eventlog::{Event, Genesis, LandingContent, Payload};
 use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Lid, ObjectId};
@@ -144,18 +145,67 @@ impl State {
             let lid = content.lid(&self.project);
             let carriers = vec![Carrier { place, hlc: 0, entered: true, ok: true, clear: true }];
             let row = LandingRow { branch: number, hlc: 0, carriers, said: Some(true), sound: Some(true) };
-            self.put_landing(&lid, &row);
+            let at = self.number_landing(&lid);
+            self.put_landing(at, &lid, &row);
             self.heads.push([lid].into());
-            self.mark_landed(number, tip, &lid);
+            self.mark_landed(number, tip, at);
         }
     }
 
-    fn landing_row(&self, lid: &Lid) -> Option<LandingRow> {
-        self.rows.get(Table::Landings, &lid.0, decode)
+    /// The number of a landing, if it is held.
+    pub(super) fn landing_number(&self, lid: &Lid) -> Option<u32> {
+        if let Some(number) = self.numbered.look(lid) {
+            return Some(*number);
+        }
+        Some(self.find_landing(lid)?.0)
     }
 
-    fn put_landing(&mut self, lid: &Lid, row: &LandingRow) {
-        self.rows.put(Table::Landings, lid.0.to_vec(), encode(row));
+    /// A landing by what its id begins with, compared with the whole.
+    fn find_landing(&self, lid: &Lid) -> Option<(u32, LandingRow)> {
+        let mut numbers = Vec::new();
+        self.rows.scan_prefix(Table::Lids, &start(&lid.0), |key, _| {
+            numbers.extend(number_in(key));
+            true
+        });
+        let is = |number| self.landing_at(number).filter(|(found, _)| found == lid).map(|(_, row)| (number, row));
+        numbers.into_iter().find_map(is)
+    }
+
+    /// A landing with its number, if it is held.
+    fn numbered_landing(&self, lid: &Lid) -> Option<(u32, LandingRow)> {
+        match self.numbered.look(lid) {
+            Some(number) => Some((*number, self.landing_at(*number)?.1)),
+            None => self.find_landing(lid),
+        }
+    }
+
+    /// A landing by its number.
+    fn landing_at(&self, number: u32) -> Option<(Lid, LandingRow)> {
+        let read = |bytes: &[u8]| {
+            let (lid, row) = bytes.split_first_chunk()?;
+            Some((Lid(*lid), decode(row)?))
+        };
+        self.rows.get(Table::Landings, &number.to_be_bytes(), read)
+    }
+
+    fn landing_row(&self, lid: &Lid) -> Option<LandingRow> {
+        Some(self.numbered_landing(lid)?.1)
+    }
+
+    /// Gives a landing that is new a number.
+    fn number_landing(&mut self, lid: &Lid) -> u32 {
+        let number = self.landings;
+        self.landings += 1;
+        Arc::make_mut(&mut self.numbered).put(*lid, number);
+        self.rows.put(Table::Lids, key::<12>(&[&start(&lid.0), &number.to_be_bytes()]), Vec::new());
+        number
+    }
+
+    fn put_landing(&mut self, number: u32, lid: &Lid, row: &LandingRow) {
+        let mut value = Vec::with_capacity(64);
+        value.extend_from_slice(&lid.0);
+        value.extend_from_slice(&encode(row));
+        self.rows.put(Table::Landings, number.to_be_bytes(), value);
     }
 
     /// What an event that carries a landing says of it.
@@ -226,16 +276,17 @@ impl State {
     fn each_unsettled(&self, mut each: impl FnMut(Lid, &LandingRow, &LandingContent) -> bool) {
         let mut todo = Vec::new();
         self.rows.scan(Table::Unsettled, &[], |key, _| {
-            todo.extend(key[8..].try_into().ok().map(Lid));
+            todo.extend(number_in(key));
             todo.len() < crate::limits::UNSETTLED
         });
         // What a landing is on is earlier.
         let mut found = BTreeMap::new();
-        let mut seen: BTreeSet<Lid> = todo.iter().copied().collect();
-        while let Some(lid) = todo.pop() {
-            let Some(row) = self.landing_row(&lid).filter(|row| row.sound.is_none()) else { continue };
+        let mut seen: BTreeSet<u32> = todo.iter().copied().collect();
+        while let Some(number) = todo.pop() {
+            let Some((lid, row)) = self.landing_at(number).filter(|(_, row)| row.sound.is_none()) else { continue };
             let Some(content) = self.content(&row) else { continue };
-            todo.extend(content.heads.iter().filter(|head| seen.insert(**head)));
+            let heads = content.heads.iter().filter_map(|head| self.landing_number(head));
+            todo.extend(heads.filter(|head| seen.insert(*head)));
             found.insert((row.hlc, lid), (row, content));
         }
         let _ = found.iter().all(|((_, lid), (row, content))| each(*lid, row, content));
@@ -266,12 +317,13 @@ impl State {
     /// Commits of the heads, and of the last landings still to be recomputed, as far as none of these is on another, those to
     /// `without` left aside: with their objects all below can be recomputed.
     pub fn newest(&self, without: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
-        let mut lids: Vec<Lid> = self.heads.iter().flatten().copied().collect();
-        let heads = lids.len();
+        let mut numbers = Vec::new();
         self.rows.scan_back(Table::Unsettled, &[], |key, _| {
-            lids.extend(key[8..].try_into().ok().map(Lid));
-            lids.len() < heads + crate::limits::UNSETTLED
+            numbers.extend(number_in(key));
+            numbers.len() < crate::limits::UNSETTLED
         });
+        let mut lids: Vec<Lid> = self.heads.iter().flatten().copied().collect();
+        lids.extend(numbers.into_iter().filter_map(|number| Some(self.landing_at(number)?.0)));
         let content = |lid: &Lid| Some((*lid, self.content(&self.landing_row(lid)?)?));
         let mut known: Vec<(Lid, LandingContent)> = lids.iter().filter_map(content).collect();
         known.retain(|(_, content)| !without.contains(&content.new));
@@ -305,7 +357,7 @@ impl State {
         self.heads.iter().zip(self.canonical()).filter_map(join).collect()
     }
 
-    fn mark_landed(&mut self, branch: u8, commit: &ObjectId, by: &Lid) {
+    fn mark_landed(&mut self, branch: u8, commit: &ObjectId, by: u32) {
         self.rows.put(Table::Landed, landed_key(branch, commit, by), Vec::new());
     }
 
@@ -313,7 +365,7 @@ impl State {
     pub fn contained(&mut self, branch: &BranchName, commit: ObjectId) {
         let Some(number) = self.canonical_number(branch) else { return };
         if !self.has_landed(branch, &commit) {
-            self.mark_landed(number, &commit, &SAID);
+            self.rows.put(Table::Contained, contained_key(number, &commit), Vec::new());
             for proposal in self.proposals_at(&commit) {
                 self.weigh(proposal);
             }
@@ -323,17 +375,32 @@ impl State {
     /// Does a canonical branch contain this commit, as far as is known?
     pub fn has_landed(&self, branch: &BranchName, commit: &ObjectId) -> bool {
         let Some(number) = self.canonical_number(branch) else { return false };
-        self.rows.has_prefix(Table::Landed, &landed_prefix(number, commit))
+        let (prefix, mut numbers) = (landed_prefix(number, commit), Vec::new());
+        self.rows.scan_prefix(Table::Landed, &prefix, |key, _| {
+            numbers.extend(number_in(key));
+            true
+        });
+        let brought = |number: u32| {
+            let content = self.landing_at(number).and_then(|(_, row)| self.content(&row));
+            content.is_some_and(|content| [content.tip, content.new].contains(commit))
+        };
+        numbers.into_iter().any(brought) || self.rows.has(Table::Contained, &contained_key(number, commit))
     }
 }
 
-/// Stands for what the objects say.
-const SAID: Lid = Lid([0; 32]);
-
-fn landed_prefix(branch: u8, commit: &ObjectId) -> Vec<u8> {
-    std::iter::once(branch).chain(commit.as_bytes().iter().copied()).collect()
+/// The landing's number at the end of a key.
+fn number_in(key: &[u8]) -> Option<u32> {
+    key.last_chunk().map(|number| u32::from_be_bytes(*number))
 }
 
-fn landed_key(branch: u8, commit: &ObjectId, by: &Lid) -> Vec<u8> {
-    [&landed_prefix(branch, commit)[..], &by.0[..16]].concat()
+fn landed_prefix(branch: u8, commit: &ObjectId) -> [u8; 9] {
+    key(&[&[branch], &start(commit.as_bytes())])
+}
+
+fn landed_key(branch: u8, commit: &ObjectId, by: u32) -> [u8; 13] {
+    key(&[&landed_prefix(branch, commit), &by.to_be_bytes()])
+}
+
+fn contained_key(branch: u8, commit: &ObjectId) -> Vec<u8> {
+    [&[branch], commit.as_bytes()].concat()
 }

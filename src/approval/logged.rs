@@ -4,11 +4,12 @@
 //! Governance events are part of it wherever they stand: both sides of a mutual revocation must be known to all.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::authority::Strand;
 use super::check::At;
 use super::{Change, State};
-use crate::eventlog::rows::{EventRow, Place, Table};
+use crate::eventlog::rows::{EventRow, Place, Table, key};
 use crate::eventlog::{Event, Frontier, Head, Intake};
 use crate::id::{EventId, IdentityId, MemberId, PeerId};
 
@@ -49,10 +50,11 @@ impl State {
         for dep in body.deps() {
             self.tips.remove(dep);
             let Some(at) = self.row(dep).map(|row| row.place).filter(|at| at.strand != place.strand) else { continue };
-            let key = named_key(at.strand, place.strand);
-            let known: Option<u64> = self.rows.get(Table::Named, &key, super::stored::decode);
+            let (pair, row) = ((at.strand, place.strand), named_key(at.strand, place.strand));
+            let known = self.named.get(&pair).or_else(|| self.rows.get(Table::Named, &row, super::stored::decode));
             if known.is_none_or(|known| known < at.seq) {
-                self.rows.put(Table::Named, key, super::stored::encode(&at.seq));
+                self.rows.put(Table::Named, row, super::stored::encode(&at.seq));
+                Arc::make_mut(&mut self.named).put(pair, at.seq);
             }
         }
         self.tips.insert(id);
@@ -271,6 +273,6 @@ impl State {
     }
 }
 
-fn named_key(strand: u32, by: u32) -> Vec<u8> {
-    [strand.to_be_bytes(), by.to_be_bytes()].concat()
+fn named_key(strand: u32, by: u32) -> [u8; 8] {
+    key(&[&strand.to_be_bytes(), &by.to_be_bytes()])
 }

@@ -39,7 +39,7 @@ pub use proposal::{Approval, Proposal, ProposalState, Rejection, Revision};
 pub use stored::Unfit;
 pub use tags::CanonicalTag;
 
-use crate::eventlog::rows::{EventRow, Layer, Place, Rows};
+use crate::eventlog::rows::{EventRow, Kept, Layer, Place, Rows};
 use crate::eventlog::{Event, Genesis, Kind, Payload};
 use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Lid, MemberId, ObjectId, PeerId, ProjectId};
@@ -168,6 +168,12 @@ pub struct State {
     /// Open proposals with a commit whose approvals fulfil the policy.
     ready: BTreeSet<u32>,
     proposals: u32,
+    /// How many landings there are, which are numbered from 0.
+    landings: u32,
+    /// Numbers of landings that came last.
+    numbered: Arc<Kept<Lid, u32>>,
+    /// Rows of `Named` that were written last.
+    named: Arc<Kept<(u32, u32), u64>>,
     recent: said::Recent,
     /// Is any strand cut off?
     any_cut: bool,
@@ -364,6 +370,11 @@ impl State {
 
     fn row(&self, id: &EventId) -> Option<EventRow> {
         EventRow::of(&self.rows, id)
+    }
+
+    /// The row of an event that is at this place.
+    fn row_at(&self, event: &Event, place: Place) -> Option<EventRow> {
+        EventRow::at(&self.rows, event, place)
     }
 
     fn event_at(&self, place: Place) -> Option<Arc<Event>> {

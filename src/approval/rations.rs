@@ -6,7 +6,7 @@
 
 use super::State;
 use super::stored::{decode, encode};
-use crate::eventlog::rows::Table;
+use crate::eventlog::rows::{Table, key};
 use crate::eventlog::{Event, Payload, Ration};
 use crate::hlc::{Hlc, Millis};
 use crate::id::MemberId;
@@ -66,8 +66,8 @@ impl State {
     }
 }
 
-fn ration_key(member: &MemberId, day: u32) -> Vec<u8> {
-    [b"ration", &member.0[..], &day.to_be_bytes()].concat()
+fn ration_key(member: &MemberId, day: u32) -> [u8; 42] {
+    key(&[b"ration", &member.0, &day.to_be_bytes()])
 }
 
 #[cfg(test)]

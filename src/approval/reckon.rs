@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::authority::{Gov, Past, Pin, Seen, Set};
 use super::{Change, State};
-use crate::eventlog::rows::{Place, Table};
+use crate::eventlog::rows::Place;
 use crate::eventlog::{Event, Kind, Payload, Target};
-use crate::id::{EventId, Lid, PeerId};
+use crate::id::{EventId, PeerId};
 
 impl State {
     /// Takes in a governance event.
@@ -120,7 +120,7 @@ impl State {
     /// them.
     fn reweigh(&mut self, before: &Held, after: &Held, forks: bool, changes: &mut Vec<Change>) {
         let mut proposals: BTreeSet<u32> = BTreeSet::new();
-        let mut landings: BTreeSet<Lid> = BTreeSet::new();
+        let mut landings: BTreeSet<u32> = BTreeSet::new();
         let only = |these: &Set, others: &Set| these.iter().filter(|gov| !others.has(*gov)).collect::<Vec<Gov>>();
         let turned = [only(&before.accepted, &after.accepted), only(&after.accepted, &before.accepted)].concat();
         for number in 0..self.authority.strands.count() {
@@ -147,34 +147,24 @@ impl State {
     }
 
     /// What an event may change if it counts, or no longer does.
-    fn affected(&self, place: Place, proposals: &mut BTreeSet<u32>, landings: &mut BTreeSet<Lid>) {
+    fn affected(&self, place: Place, proposals: &mut BTreeSet<u32>, landings: &mut BTreeSet<u32>) {
         let Some(event) = self.event_at(place) else { return };
         match event.body().kind {
             Kind::LAND => {
                 if let Payload::Land(land) = event.payload() {
-                    landings.insert(land.content().lid(&self.project));
+                    landings.extend(self.landing_number(&land.content().lid(&self.project)));
                 }
             }
             Kind::APPROVE | Kind::PROPOSE | Kind::REJECT | Kind::WITHDRAW => {
-                if let Some(row) = self.row(&event.id()).filter(|row| row.about > 0) {
+                if let Some(row) = self.row_at(&event, place).filter(|row| row.about > 0) {
                     proposals.insert(row.about);
                 }
                 if event.body().kind == Kind::APPROVE {
-                    landings.extend(self.resting_on(&event.id()));
+                    landings.extend(self.resting_on(place));
                 }
             }
             _ => {}
         }
-    }
-
-    /// Landings that name an approval.
-    fn resting_on(&self, approval: &EventId) -> Vec<Lid> {
-        let mut found = Vec::new();
-        self.rows.scan_prefix(Table::Rests, &approval.0[..16], |key, _| {
-            found.extend(key[16..].try_into().ok().map(Lid));
-            true
-        });
-        found
     }
 }
 

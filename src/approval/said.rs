@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::proposal::Told;
 use super::stored::{decode, encode};
 use super::{ProposalState, State, Void};
-use crate::eventlog::rows::{EventRow, Kept, Place, Table};
-use crate::eventlog::{Kind, Propose};
+use crate::eventlog::rows::{EventRow, Kept, Place, Table, key, start};
+use crate::eventlog::{Event, Kind, Payload, Propose};
 use crate::id::{BranchName, EventId, MemberId, ObjectId};
 
 /// What an event says of a proposal.
@@ -118,7 +118,7 @@ impl State {
             None => {
                 self.proposals += 1;
                 let begun = ProposalRow { id, member, branch: said.branch.clone(), hlc: row.hlc, open: false };
-                self.rows.put(Table::Proposals, self.proposals.to_be_bytes().to_vec(), encode(&begun));
+                self.rows.put(Table::Proposals, self.proposals.to_be_bytes(), encode(&begun));
                 self.recent.put(self.proposals, Vec::new());
                 (self.proposals, id)
             }
@@ -210,8 +210,8 @@ impl State {
 
     pub(super) fn proposals_at_bytes(&self, commit: &[u8]) -> BTreeSet<u32> {
         let mut found = BTreeSet::new();
-        self.rows.scan_prefix(Table::Tips, commit, |_, value| {
-            found.extend(value.try_into().ok().map(u32::from_be_bytes));
+        self.each_tip(commit, |_, number| {
+            found.insert(number);
             true
         });
         found
@@ -220,8 +220,8 @@ impl State {
     /// Is this commit somebody's revision? What a fork has voided is none: it may be offered again.
     pub fn is_revision(&self, commit: &ObjectId) -> bool {
         let mut found = false;
-        self.rows.scan_prefix(Table::Tips, commit.as_bytes(), |key, _| {
-            found = tip_place(key).is_none_or(|place| self.authority.counts(place));
+        self.each_tip(commit.as_bytes(), |place, _| {
+            found = self.authority.counts(place);
             !found
         });
         found
@@ -229,7 +229,28 @@ impl State {
 
     /// Is this commit the tip of a revision on this strand?
     pub(super) fn is_tip_of(&self, commit: &ObjectId, strand: u32) -> bool {
-        self.rows.has_prefix(Table::Tips, &[commit.as_bytes(), &strand.to_be_bytes()].concat())
+        let mut found = false;
+        self.each_tip(commit.as_bytes(), |place, _| {
+            found = place.strand == strand;
+            !found
+        });
+        found
+    }
+
+    /// Revisions with this commit, each with its proposal's number, until `each` gives `false`.
+    fn each_tip(&self, commit: &[u8], mut each: impl FnMut(Place, u32) -> bool) {
+        let mut tips = Vec::new();
+        self.rows.scan_prefix(Table::Tips, &start(commit), |key, value| {
+            tips.extend(tip_place(key).zip(value.try_into().ok().map(u32::from_be_bytes)));
+            true
+        });
+        for (place, number) in tips {
+            let event = self.event_at(place);
+            let is = |event: &Event| matches!(event.payload(), Payload::Propose(said) if said.tip.as_bytes() == commit);
+            if event.is_some_and(|event| is(&event)) && !each(place, number) {
+                return;
+            }
+        }
     }
 
     /// Looks whether a proposal is open, and whether a commit of it may land.
@@ -263,13 +284,13 @@ impl State {
         }
         if open != row.open {
             row.open = open;
-            let key = [&row.hlc.to_be_bytes()[..], &number.to_be_bytes()].concat();
+            let key: [u8; 12] = key(&[&row.hlc.to_be_bytes(), &number.to_be_bytes()]);
             if open {
                 self.rows.put(Table::Open, key, Vec::new());
             } else {
                 self.rows.delete(Table::Open, key);
             }
-            self.rows.put(Table::Proposals, number.to_be_bytes().to_vec(), encode(&row));
+            self.rows.put(Table::Proposals, number.to_be_bytes(), encode(&row));
         }
     }
 
@@ -291,13 +312,13 @@ impl State {
 }
 
 /// Withdrawals stand apart: there are few, and any one counts.
-fn said_key(number: u32, tag: Tag, hlc: u64, strand: u32) -> Vec<u8> {
+fn said_key(number: u32, tag: Tag, hlc: u64, strand: u32) -> [u8; 17] {
     let class = u8::from(tag != Tag::Withdraw);
-    [&number.to_be_bytes()[..], &[class], &hlc.to_be_bytes(), &strand.to_be_bytes()].concat()
+    key(&[&number.to_be_bytes(), &[class], &hlc.to_be_bytes(), &strand.to_be_bytes()])
 }
 
-fn tip_key(tip: &ObjectId, place: Place) -> Vec<u8> {
-    [tip.as_bytes(), &place.strand.to_be_bytes(), &place.seq.to_be_bytes()].concat()
+fn tip_key(tip: &ObjectId, place: Place) -> [u8; 20] {
+    key(&[&start(tip.as_bytes()), &place.strand.to_be_bytes(), &place.seq.to_be_bytes()])
 }
 
 /// The place at the end of a tip's key.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::State;
 use super::authority::{Authority, Past, Pin, Seen, Set, Strand, governs};
 use crate::eventlog::Payload;
-use crate::eventlog::rows::{Base, Place, Rows, Table};
+use crate::eventlog::rows::{Base, Kept, Place, Rows, Table};
 use crate::hlc::Hlc;
 use crate::id::{EventId, Lid, ProjectId};
 
@@ -36,6 +36,10 @@ struct GovernanceRow {
 }
 
 const SMALL: &[u8] = b"state";
+/// Half of the landings whose numbers are kept in memory, some 50 bytes each.
+const NUMBERED: usize = 4_096;
+/// Half of the pairs of strands of which is kept what the one names of the other: about as much each.
+const NAMED: usize = 8_192;
 
 /// Why rows are no state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +65,9 @@ impl State {
             heads: Vec::new(),
             ready: BTreeSet::new(),
             proposals: 0,
+            landings: 0,
+            numbered: Arc::new(Kept::of(NUMBERED)),
+            named: Arc::new(Kept::of(NAMED)),
             recent: super::said::Recent::default(),
             any_cut: false,
             sights: super::forks::Sights::default(),
@@ -78,6 +85,7 @@ impl State {
         state.events = small.events;
         state.heads = small.heads;
         state.proposals = small.proposals;
+        state.landings = state.count_landings();
         if let Some(id) = small.genesis {
             let event = state.event(&id).ok_or(Unfit("the genesis"))?;
             let Payload::Genesis(genesis) = event.payload() else { return Err(Unfit("the genesis")) };
@@ -95,6 +103,15 @@ impl State {
     pub fn new(project: ProjectId) -> Self {
         let memory: Arc<dyn Base> = Arc::new(crate::eventlog::rows::Memory::default());
         Self::open(project, memory).expect("no rows fit")
+    }
+
+    fn count_landings(&self) -> u32 {
+        let mut last = None;
+        self.rows.scan_back(Table::Landings, &[], |key, _| {
+            last = key.try_into().ok().map(u32::from_be_bytes);
+            false
+        });
+        last.map_or(0, |last| last + 1)
     }
 
     fn open_strands(&mut self) -> Result<(), Unfit> {
@@ -162,14 +179,14 @@ impl State {
             }
             let most: Vec<u32> = set.iter().filter(|gov| !below.has(*gov)).collect();
             // The empty past is number 0 and has no row.
-            self.rows.put(Table::Pasts, (past.0 - 1).to_be_bytes().to_vec(), encode(&most));
+            self.rows.put(Table::Pasts, (past.0 - 1).to_be_bytes(), encode(&most));
         }
         past
     }
 
     pub(super) fn put_governance(&mut self, gov: u32, place: Place, past: Past, pins: Vec<Pin>, seen: Seen) {
         let row = GovernanceRow { place, past: past.0, pins, seen };
-        self.rows.put(Table::Governance, gov.to_be_bytes().to_vec(), encode(&row));
+        self.rows.put(Table::Governance, gov.to_be_bytes(), encode(&row));
     }
 
     /// Puts what is kept in memory and changed since the last append into rows.
@@ -180,7 +197,7 @@ impl State {
         }
         for number in dirty {
             let strand = self.authority.strands.get(number);
-            self.rows.put(Table::Strands, number.to_be_bytes().to_vec(), encode(strand));
+            self.rows.put(Table::Strands, number.to_be_bytes(), encode(strand));
         }
         let small = Small {
             genesis: self.genesis.as_ref().map(|(id, _)| *id),
@@ -191,7 +208,7 @@ impl State {
             sights: self.sights.all().to_vec(),
             witnessed: self.authority.witnessed.iter().map(|(strand, seq)| (*strand, *seq)).collect(),
         };
-        self.rows.put(Table::Single, SMALL.to_vec(), encode(&small));
+        self.rows.put(Table::Single, SMALL, encode(&small));
     }
 
     fn has_unwritten(&self) -> bool {

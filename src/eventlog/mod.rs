@@ -6,6 +6,7 @@ mod checkpoint;
 pub mod compact;
 mod event;
 mod frontier;
+mod gather;
 #[cfg(test)]
 mod golden;
 mod intake;
@@ -18,6 +19,7 @@ pub use checkpoint::{Checkpoint, Reached};
 pub use event::{Body, Draft, Event, Malformed};
 pub(crate) use frontier::short;
 pub use frontier::{Frontier, FrontierEntry, Head, Lacking, Located};
+pub use gather::Gather;
 pub use intake::{Intake, Ration};
 pub use kind::{
     Ack, Approve, Area, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,

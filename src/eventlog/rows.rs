@@ -3,6 +3,7 @@
 //! The state reads through [`Rows`]: layers of changes that are not durable yet over a [`Base`] that is. One layer is
 //! one append. All numbers in keys are big-endian, so that the order of bytes is that of the numbers.
 
+mod key;
 mod memory;
 mod merge;
 mod recent;
@@ -13,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use key::Key;
 pub use memory::{Differs, Memory};
 pub(crate) use recent::Kept;
 use recent::Recent;
@@ -20,10 +22,14 @@ use recent::Recent;
 use super::Event;
 use crate::id::EventId;
 
-/// A table of the state. The comments give key and value; values are postcard where nothing else is said.
+/// A table of the state. The comments give key and value; values are postcard where nothing else is said. Of a hash that is
+/// looked up by, keys have the first 8 bytes alone: what is found by them is compared with the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// Event id → `EventRow`: where it is, and what it knew.
+    /// Start of an event's id, hlc (u64), strand (u32) → empty: where its row is.
+    Ids,
+    /// hlc (u64), strand (u32) → the other 24 bytes of the event's id, then its [`EventRow`] without what is in the key: events
+    /// in the order of time.
     Events,
     /// Strand number (u32) → 32 bytes of the feed's key, then `StrandRow`.
     Strands,
@@ -37,19 +43,22 @@ pub enum Table {
     Said,
     /// hlc (u64), proposal number (u32) → empty: proposals that are open.
     Open,
-    /// Commit's bytes, revision's strand (u32), seq (u64) → proposal number.
+    /// Start of a commit, revision's strand (u32), seq (u64) → proposal number (u32).
     Tips,
-    /// Landing id → `LandingRow`.
+    /// Start of a landing id, landing number (u32) → empty.
+    Lids,
+    /// Landing number (u32), in order of arrival → landing id, then `LandingRow`.
     Landings,
-    /// Landing id, id of a landing on it → empty.
+    /// Landing number (u32), number of a landing on it (u32) → empty.
     Above,
-    /// First 16 bytes of an approval's id, landing id → empty: landings that name the approval.
+    /// Strand (u32) and seq (u64) of an approval, landing number (u32) → empty: landings that name the approval.
     Rests,
-    /// hlc (u64) of a landing's first carrier, landing id → empty: landings to recompute from the objects.
+    /// hlc (u64) of a landing's first carrier, landing number (u32) → empty: landings to recompute from the objects.
     Unsettled,
-    /// Branch number (u8), commit's bytes, first 16 bytes of a landing's id (zeros: the objects say so) → empty: what a
-    /// canonical branch contains.
+    /// Branch number (u8), start of a commit, landing number (u32) → empty: what a landing brought into a canonical branch.
     Landed,
+    /// Branch number (u8), commit's bytes → empty: what a canonical branch contains as the objects say.
+    Contained,
     /// Feed's strand (u32), other strand (u32) → highest seq (u64) of the first that an event of the second names.
     Named,
     /// One row each, by name: `state`, and `ration` with a member and a day (u32).
@@ -60,7 +69,8 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
+        Self::Ids,
         Self::Events,
         Self::Strands,
         Self::Governance,
@@ -69,15 +79,42 @@ impl Table {
         Self::Said,
         Self::Open,
         Self::Tips,
+        Self::Lids,
         Self::Landings,
         Self::Above,
         Self::Rests,
         Self::Unsettled,
         Self::Landed,
+        Self::Contained,
         Self::Named,
         Self::Single,
         Self::Tags,
     ];
+}
+
+/// Bytes of a hash that begin a key.
+pub const START: usize = 8;
+
+/// The start of a hash, as it is in keys. Others may have the same, by chance or on purpose.
+///
+/// # Panics
+/// Never: all hashes are longer.
+pub fn start(hash: &[u8]) -> [u8; START] {
+    *hash.first_chunk().expect("hashes are longer")
+}
+
+/// A key of these parts, which have so many bytes together.
+///
+/// # Panics
+/// Where they have more or fewer.
+pub fn key<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let (mut key, mut at) = ([0; N], 0);
+    for part in parts {
+        key[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    assert_eq!(at, N, "the parts of a key");
+    key
 }
 
 /// Where an event is held: a strand is a feed, or a branch of one that forked, by a number of this log's own.
@@ -109,7 +146,24 @@ pub trait Base: Send + Sync {
 }
 
 /// Changed rows of one table: set (`Some`) or deleted.
-type Changed = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+type Changed = BTreeMap<Key, Option<Vec<u8>>>;
+
+/// Rows of events, in the order of their keys.
+#[derive(Debug, Clone, Default)]
+struct Encoded {
+    ids: Vec<[u8; START + 12]>,
+    events: Vec<([u8; 12], Vec<u8>)>,
+}
+
+impl Encoded {
+    fn of(places: &HashMap<EventId, EventRow>) -> Self {
+        let mut ids: Vec<_> = places.iter().map(|(id, row)| row.id_key(id)).collect();
+        let mut events: Vec<_> = places.iter().map(|(id, row)| (row.key(), row.encode(id))).collect();
+        ids.sort_unstable();
+        events.sort_unstable_by_key(|(key, _)| *key);
+        Self { ids, events }
+    }
+}
 
 /// What one append writes.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +172,7 @@ pub struct Layer {
     rows: [Changed; Table::ALL.len()],
     /// Rows of events, which are asked for most: as they are, and encoded once they are written.
     places: HashMap<EventId, EventRow>,
-    encoded: OnceLock<Changed>,
+    encoded: OnceLock<Encoded>,
     events: HashMap<Place, Arc<Event>>,
     order: Vec<Place>,
 }
@@ -126,9 +180,13 @@ pub struct Layer {
 impl Layer {
     /// Rows to set (`Some`) or delete.
     pub fn rows(&self) -> impl Iterator<Item = (Table, &[u8], Option<&[u8]>)> {
-        let of = |table: Table| if table == Table::Events { self.encoded() } else { self.of(table) };
-        let all = Table::ALL.iter().map(move |table| (table, of(*table)));
-        all.flat_map(|(table, rows)| rows.iter().map(|(key, value)| (*table, key.as_slice(), value.as_deref())))
+        let Encoded { ids, events } = self.encoded.get_or_init(|| Encoded::of(&self.places));
+        let ids = ids.iter().map(|key| (Table::Ids, key.as_slice(), Some([].as_slice())));
+        let events = events.iter().map(|(key, value)| (Table::Events, key.as_slice(), Some(value.as_slice())));
+        let all = Table::ALL.iter().map(move |table| (table, self.of(*table)));
+        let others =
+            all.flat_map(|(table, rows)| rows.iter().map(|(key, value)| (*table, key.as_slice(), value.as_deref())));
+        ids.chain(events).chain(others)
     }
 
     /// New events with their places, in the order in which they were added.
@@ -136,14 +194,14 @@ impl Layer {
         self.order.iter().filter_map(|place| Some((*place, self.events.get(place)?)))
     }
 
+    /// Does it set the row of this event?
+    pub(super) fn has_row_of(&self, id: &EventId) -> bool {
+        self.places.contains_key(id)
+    }
+
     /// Nothing to write?
     pub fn is_empty(&self) -> bool {
         self.order.is_empty() && self.places.is_empty() && self.rows.iter().all(BTreeMap::is_empty)
-    }
-
-    fn encoded(&self) -> &Changed {
-        let encode = |(id, row): (&EventId, &EventRow)| (id.0.to_vec(), Some(crate::codec::encode(row)));
-        self.encoded.get_or_init(|| self.places.iter().map(encode).collect())
     }
 
     fn of(&self, table: Table) -> &Changed {
@@ -203,25 +261,51 @@ impl Rows {
     }
 
     fn place(&self, id: &EventId) -> Option<EventRow> {
+        self.kept_place(id).or_else(|| EventRow::find_in(&*self.base, id))
+    }
+
+    fn kept_place(&self, id: &EventId) -> Option<EventRow> {
         let layered = self.layers().find_map(|layer| layer.places.get(id).copied());
-        let kept = layered.or_else(|| self.recent.places.get(id));
-        kept.or_else(|| postcard::from_bytes(&self.base.get(Table::Events, &id.0)?).ok())
+        layered.or_else(|| self.recent.places.get(id))
     }
 
     /// Sets the row of an event.
     pub fn put_event(&mut self, id: EventId, row: EventRow) {
-        Arc::make_mut(&mut self.top).places.insert(id, row);
+        let top = Arc::make_mut(&mut self.top);
+        top.places.insert(id, row);
+        // Another who had this layer may have written it.
+        top.encoded.take();
     }
 
     /// Sets a row, of another table than that of events.
-    pub fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
-        debug_assert_ne!(table, Table::Events, "its rows are put as they are");
-        Arc::make_mut(&mut self.top).rows[table as usize].insert(key, Some(value));
+    pub fn put(&mut self, table: Table, key: impl AsRef<[u8]>, value: Vec<u8>) {
+        debug_assert!(!matches!(table, Table::Ids | Table::Events), "rows of events are put as they are");
+        Arc::make_mut(&mut self.top).rows[table as usize].insert(Key::from(key.as_ref()), Some(value));
     }
 
     /// Deletes a row.
-    pub fn delete(&mut self, table: Table, key: Vec<u8>) {
-        Arc::make_mut(&mut self.top).rows[table as usize].insert(key, None);
+    pub fn delete(&mut self, table: Table, key: impl AsRef<[u8]>) {
+        Arc::make_mut(&mut self.top).rows[table as usize].insert(Key::from(key.as_ref()), None);
+    }
+
+    /// Sets and deletes rows as another layer did, those of events among them.
+    #[cfg(test)]
+    pub(crate) fn put_again<'a>(&mut self, rows: impl Iterator<Item = Differs<'a>>) {
+        let mut starts: HashMap<[u8; 12], [u8; START]> = HashMap::new();
+        for (table, key, value) in rows {
+            match (table, value) {
+                (Table::Ids, _) => {
+                    starts.insert(*key.last_chunk().unwrap(), start(key));
+                }
+                (Table::Events, value) => {
+                    let (rest, row) = EventRow::read(key, value.unwrap()).unwrap();
+                    let id = [&starts[&row.key()][..], &rest].concat();
+                    self.put_event(EventId(id.try_into().unwrap()), row);
+                }
+                (_, Some(value)) => self.put(table, key, value.to_vec()),
+                (_, None) => self.delete(table, key),
+            }
+        }
     }
 
     /// Is there anything to append?
@@ -319,13 +403,7 @@ impl Rows {
     pub fn appended(&mut self, base: Arc<dyn Base>) {
         if !self.under_way.is_empty() {
             let layer = self.under_way.remove(0);
-            let recent = Arc::make_mut(&mut self.recent);
-            for (id, row) in &layer.places {
-                recent.places.put(*id, *row);
-            }
-            for (place, event) in layer.events() {
-                recent.events.put(place, event.clone());
-            }
+            Arc::make_mut(&mut self.recent).add(&layer);
         }
         self.base = base;
     }
@@ -344,7 +422,7 @@ fn end_of(prefix: &[u8]) -> Vec<u8> {
 }
 
 /// What is kept of every event: where it is, and what its author knew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventRow {
     /// Where it is held.
     pub place: Place,
@@ -367,4 +445,85 @@ impl EventRow {
     pub fn of(rows: &Rows, id: &EventId) -> Option<Self> {
         rows.place(id)
     }
+
+    /// The row of an event that is held at `place`, for which its id need not be looked up.
+    pub fn at(rows: &Rows, event: &Event, place: Place) -> Option<Self> {
+        let from_base = || {
+            let key = Self::time_key(event.body().hlc.bits(), place.strand);
+            Some(Self::read(&key, &rows.base.get(Table::Events, &key)?)?.1)
+        };
+        rows.kept_place(&event.id()).or_else(from_base)
+    }
+
+    /// The row of an event in a base, if it is held there.
+    pub fn find_in(base: &dyn Base, id: &EventId) -> Option<Self> {
+        let scan = |from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool| {
+            base.scan(Table::Ids, from, each);
+            Ok(())
+        };
+        let found: Result<_, std::convert::Infallible> = Self::find(id, scan, |key| Ok(base.get(Table::Events, key)));
+        found.unwrap_or_else(|never| match never {})
+    }
+
+    /// The row of an event: `scan` goes through the rows of [`Table::Ids`] from a key on, `get` gives one of
+    /// [`Table::Events`].
+    ///
+    /// # Errors
+    /// Those of `scan` and `get`.
+    pub fn find<E>(
+        id: &EventId,
+        scan: impl FnOnce(&[u8], &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), E>,
+        get: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Option<Self>, E> {
+        let (mut from, mut keys) = ([0; START + 12], Vec::<[u8; 12]>::new());
+        from[..START].copy_from_slice(&start(&id.0));
+        scan(&from, &mut |key, _| {
+            let same = key.starts_with(&from[..START]);
+            keys.extend(key.last_chunk().filter(|_| same));
+            same
+        })?;
+        for key in keys {
+            let row = get(&key)?.and_then(|value| Self::read(&key, &value));
+            if let Some((_, row)) = row.filter(|(rest, _)| rest[..] == id.0[START..]) {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The key of the first row in time that an event of this time and strand can have.
+    pub fn time_key(hlc: u64, strand: u32) -> [u8; 12] {
+        key(&[&hlc.to_be_bytes(), &strand.to_be_bytes()])
+    }
+
+    /// Its key in [`Table::Events`]. A strand has one event of each time.
+    pub fn key(&self) -> [u8; 12] {
+        Self::time_key(self.hlc, self.place.strand)
+    }
+
+    /// Its key in [`Table::Ids`].
+    pub fn id_key(&self, id: &EventId) -> [u8; START + 12] {
+        key(&[&start(&id.0), &self.key()])
+    }
+
+    /// Its value in [`Table::Events`].
+    pub fn encode(&self, id: &EventId) -> Vec<u8> {
+        let Self { place, hlc: _, kind, past, flags, about, sight } = *self;
+        let mut value = Vec::with_capacity(ID_REST + 16);
+        value.extend_from_slice(&id.0[START..]);
+        value.extend_from_slice(&crate::codec::encode(&(place.seq, kind, past, flags, about, sight)));
+        value
+    }
+
+    /// What a row of [`Table::Events`] says: the rest of the event's id, and its row.
+    pub fn read(key: &[u8], value: &[u8]) -> Option<([u8; ID_REST], Self)> {
+        let (hlc, strand) = key.split_first_chunk()?;
+        let (hlc, strand) = (u64::from_be_bytes(*hlc), u32::from_be_bytes(strand.try_into().ok()?));
+        let (rest, value) = value.split_first_chunk()?;
+        let (seq, kind, past, flags, about, sight) = postcard::from_bytes(value).ok()?;
+        Some((*rest, Self { place: Place { strand, seq }, hlc, kind, past, flags, about, sight }))
+    }
 }
+
+/// Bytes of an id that do not stand in the key.
+const ID_REST: usize = 32 - START;

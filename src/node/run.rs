@@ -341,7 +341,10 @@ impl Core {
             self.refresh_wants();
         }
         self.look(now);
-        self.drive_landing(now);
+        // Looking at all that streams in, message by message, would take longer than taking it in.
+        if !self.pending.is_gathering(now) {
+            self.drive_landing(now);
+        }
         self.drive_fetches(now);
         self.drive_pieces(now);
         self.drive_media(now);
@@ -363,11 +366,12 @@ impl Core {
             return lost.again;
         }
         let times = [
+            self.pending.next_wake().filter(|_| !self.appending),
+            self.landing.next_wake().filter(|_| self.pending.next_wake().is_none()),
             self.sync.next_wake(),
             self.fetches.next_wake(self.clock.steady()),
             self.next_pieces(self.clock.steady()),
             self.media.fetches.next_wake(),
-            self.landing.next_wake(),
             self.house.next_wake(),
             self.next_dial(self.clock.steady()),
             self.hearings.next_wake(),

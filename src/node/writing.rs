@@ -1,7 +1,9 @@
 //! Taking events in: checked and folded at once, durable soon after, told to anybody only then.
 //!
-//! Events that arrive while an append is under way go together in the next one.
+//! Events that arrive while an append is under way go together in the next one, and where thousands stream in the next one waits
+//! for more of them ([`crate::eventlog::Gather`]).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::core::Core;
@@ -10,7 +12,7 @@ use crate::api::Refusal;
 use crate::approval::{Change, Checked, Pen, RULES};
 use crate::eventlog::rows::{Base, Layer};
 use crate::eventlog::store::{Note, Store, StoreError};
-use crate::eventlog::{Certify, Event, Extensions, OnStrand, Payload};
+use crate::eventlog::{Certify, Event, Extensions, Gather, OnStrand, Payload};
 use crate::hlc::Millis;
 use crate::id::{EventId, PeerId};
 use crate::sync::Input;
@@ -21,8 +23,7 @@ pub(super) type After = Box<dyn FnOnce(&mut Core, Result<(), Refusal>) + Send>;
 /// Folded, not durable.
 #[derive(Default)]
 pub(super) struct Pending {
-    /// How many events.
-    events: usize,
+    gather: Gather,
     told: Told,
     /// What the append under way carries.
     under_way: Told,
@@ -44,13 +45,25 @@ const AGAIN: (Millis, Millis) = (1_000, 30_000);
 #[derive(Default)]
 struct Told {
     changes: Vec<(EventId, Vec<Change>)>,
+    /// The events of `changes`.
+    events: HashSet<EventId>,
     after: Vec<After>,
 }
 
 impl Pending {
     /// Is this event folded and not known to be on disk?
     pub(super) fn has(&self, id: &EventId) -> bool {
-        self.told.changes.iter().chain(&self.under_way.changes).any(|(event, _)| event == id)
+        self.told.events.contains(id) || self.under_way.events.contains(id)
+    }
+
+    /// Do events stream in, so that it is too early to look at what they mean?
+    pub(super) fn is_gathering(&self, now: Millis) -> bool {
+        !self.gather.is_due(now)
+    }
+
+    /// When what has gathered is to be appended, if that waits.
+    pub(super) fn next_wake(&self) -> Option<Millis> {
+        self.gather.due()
     }
 }
 
@@ -58,14 +71,19 @@ impl Core {
     /// Takes in an event that was checked just before.
     pub(super) fn take_in(&mut self, event: Event, checked: Checked) {
         let id = event.id();
+        let now = self.clock.steady();
+        self.pending.gather.take(now, &event);
+        if event.body().author == self.me {
+            self.pending.gather.awaited();
+        }
         let changes = Arc::make_mut(&mut self.state).apply(&Arc::new(event), checked);
         self.pending.told.changes.push((id, changes));
-        self.pending.events += 1;
+        self.pending.told.events.insert(id);
     }
 
     /// What is to be appended next.
     pub(super) fn begin_append(&mut self) -> Option<Arc<Layer>> {
-        self.pending.events = 0;
+        self.pending.gather.begun();
         Arc::make_mut(&mut self.state).begin_append()
     }
 
@@ -123,12 +141,13 @@ impl Core {
 
     /// Has `after` run once all that was taken in so far is durable (or is known not to be).
     pub(super) fn once_durable(&mut self, after: After) {
+        self.pending.gather.awaited();
         self.pending.told.after.push(after);
     }
 
-    /// Appends what has gathered, unless an append is under way.
+    /// Appends what has gathered, unless an append is under way or more is to come.
     pub(super) fn flush(&mut self) {
-        if self.appending {
+        if self.appending || self.pending.is_gathering(self.clock.steady()) {
             return;
         }
         let layer = if self.state.healthy() { self.begin_append() } else { None };
@@ -193,7 +212,7 @@ impl Core {
         };
         self.log_failed = Some((now, wait));
         self.log_lost = Some(LogLost { why: why.clone(), again: now + wait });
-        self.pending.events = 0;
+        self.pending.gather = Gather::default();
         let waiting = std::mem::take(&mut self.pending.told).after;
         for session in self.sessions.values() {
             session.connection.close(crate::quic::CloseCode::Bye, "the log is read afresh");

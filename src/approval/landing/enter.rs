@@ -155,7 +155,7 @@ impl State {
             // No revocation reaches back to it, or to anything in its past.
             let event = self.event_at(next.place).filter(|_| next.hlc > bound);
             let land = event.as_ref().and_then(|event| match event.payload() {
-                Payload::Land(land) => Some((land, event.id(), self.row(&event.id())?)),
+                Payload::Land(land) => Some((land, event.id(), self.row_at(event, next.place)?)),
                 _ => None,
             });
             let Some((land, id, row)) = land else {
@@ -196,7 +196,7 @@ impl State {
             match event.payload() {
                 Payload::Genesis(_) => true,
                 Payload::Land(land) => {
-                    let row = self.row(&event.id());
+                    let row = self.row_at(&event, carrier.place);
                     row.is_some_and(|row| holds(&Carried { land, id: event.id(), row }))
                 }
                 _ => false,

@@ -248,15 +248,7 @@ impl Kept {
     fn of(now: &Real, earlier: &mut Earlier<'_>, parent: Option<Arc<dyn Base>>) -> Self {
         let (checkpoint, changed) = earlier.to_store();
         let mut rows = Rows::new(Arc::new(Memory::default()));
-        for (table, key, value) in changed {
-            match value {
-                Some(value) if table == Table::Events => {
-                    rows.put_event(EventId(key.try_into().unwrap()), postcard::from_bytes(value).unwrap());
-                }
-                Some(value) => rows.put(table, key.to_vec(), value.to_vec()),
-                None => rows.delete(table, key.to_vec()),
-            }
-        }
+        rows.put_again(changed);
         let mut memory = parent.map(Memory::over).unwrap_or_default();
         memory.append(&rows.begin_append().unwrap());
         let placed = |event: &Event| (now.state.place_of(&event.id()).unwrap(), Arc::new(event.clone()));

@@ -36,8 +36,8 @@ impl Memory {
         for (table, key, value) in layer.rows() {
             let rows = &mut self.rows[table as usize];
             match value {
-                Some(value) => rows.insert(key.to_vec(), Some(value.to_vec())),
-                None if self.below.is_some() => rows.insert(key.to_vec(), None),
+                Some(value) => rows.insert(key.into(), Some(value.to_vec())),
+                None if self.below.is_some() => rows.insert(key.into(), None),
                 None => rows.remove(key),
             };
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::{EventRow, Place};
+use super::{EventRow, Layer, Place};
 use crate::eventlog::Event;
 use crate::id::EventId;
 
@@ -18,6 +18,30 @@ pub(super) struct Recent {
 impl Default for Recent {
     fn default() -> Self {
         Self { events: Kept::of(RECENT_EVENTS), places: Kept::of(RECENT_PLACES) }
+    }
+}
+
+impl Recent {
+    /// A layer became part of the base: what came last is kept, and what was kept is as the layer has it.
+    pub(super) fn add(&mut self, layer: &Layer) {
+        let count = layer.order.len();
+        for place in &layer.order[count.saturating_sub(2 * RECENT_EVENTS)..] {
+            if let Some(event) = layer.events.get(place) {
+                self.events.put(*place, event.clone());
+            }
+        }
+        if layer.places.len() > count {
+            // Rows of earlier events changed.
+            for (id, row) in &layer.places {
+                self.places.put(*id, *row);
+            }
+        }
+        for place in &layer.order[count.saturating_sub(2 * RECENT_PLACES)..] {
+            let id = layer.events.get(place).map(|event| event.id());
+            if let Some((id, row)) = id.and_then(|id| Some((id, layer.places.get(&id)?))) {
+                self.places.put(id, *row);
+            }
+        }
     }
 }
 

@@ -6,14 +6,14 @@ use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::StoreError;
 use super::blocks::Reader;
-use super::guard::{called_back, guarded};
-use super::tables;
+use super::guard::guarded;
+use super::tables::{self, ReadRows};
 use crate::eventlog::Event;
 use crate::eventlog::rows::{Base, Place, Table};
 use crate::id::ProjectId;
 
 /// A table of bytes as it was when the transaction that reads it began.
-type ReadBytes = ReadOnlyTable<&'static [u8], &'static [u8]>;
+pub(super) type ReadBytes = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// Blocks of events that one base keeps in memory, one of a strand: what a revocation judges again is read in the order of
 /// time, from all strands by turns. Each is 16 KiB at most, most of the time a base is short-lived.
@@ -28,7 +28,7 @@ pub struct StoreBase {
 
 struct Tables {
     /// `None`: a version that did not know the table began the log, and nothing is in it yet.
-    rows: Vec<Option<ReadBytes>>,
+    rows: Vec<Option<Box<dyn ReadRows>>>,
     events: Mutex<Reader>,
 }
 
@@ -40,7 +40,7 @@ impl std::fmt::Debug for StoreBase {
 
 impl StoreBase {
     pub(super) fn new(read: &ReadTransaction, project: ProjectId) -> Result<Self, StoreError> {
-        let rows = Table::ALL.iter().map(|table| if_there(read, tables::rows(*table))).collect::<Result<_, _>>()?;
+        let rows = Table::ALL.iter().map(|table| tables::to_read(read, *table)).collect::<Result<_, _>>()?;
         let tables = Tables { rows, events: Mutex::new(Reader::new(read, project, KEPT)?) };
         Ok(Self { tables: Some(tables), trouble: OnceLock::new() })
     }
@@ -61,8 +61,8 @@ impl StoreBase {
 }
 
 impl Tables {
-    fn of(&self, table: Table) -> Option<&ReadBytes> {
-        self.rows[table as usize].as_ref()
+    fn of(&self, table: Table) -> Option<&dyn ReadRows> {
+        self.rows[table as usize].as_deref()
     }
 }
 
@@ -77,37 +77,15 @@ pub(super) fn if_there(read: &ReadTransaction, table: tables::Bytes) -> Result<O
 
 impl Base for StoreBase {
     fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
-        self.read(|tables| match tables.of(table) {
-            Some(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
-            None => Ok(None),
-        })
+        self.read(|tables| tables.of(table).map_or(Ok(None), |table| table.get(key)))
     }
 
     fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        self.read(|tables| {
-            let Some(table) = tables.of(table) else { return Ok(Some(())) };
-            for row in table.range::<&[u8]>(from..)? {
-                let (key, value) = row?;
-                if !called_back(|| each(key.value(), value.value())) {
-                    break;
-                }
-            }
-            Ok(Some(()))
-        });
+        self.read(|tables| tables.of(table).map(|table| table.scan(from, each)).transpose());
     }
 
     fn scan_back(&self, table: Table, to: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        self.read(|tables| {
-            let Some(table) = tables.of(table) else { return Ok(Some(())) };
-            let range = if to.is_empty() { table.range::<&[u8]>(..)? } else { table.range::<&[u8]>(..to)? };
-            for row in range.rev() {
-                let (key, value) = row?;
-                if !called_back(|| each(key.value(), value.value())) {
-                    break;
-                }
-            }
-            Ok(Some(()))
-        });
+        self.read(|tables| tables.of(table).map(|table| table.scan_back(to, each)).transpose());
     }
 
     fn event(&self, place: Place) -> Option<Arc<Event>> {

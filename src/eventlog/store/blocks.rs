@@ -6,9 +6,9 @@ use std::sync::Arc;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::StoreError;
-use super::tables::{self, EVENTS, TIME};
+use super::tables::{EVENTS, STRANDS};
 use crate::eventlog::compact::{Block, Events, Known};
-use crate::eventlog::rows::{Layer, Place, Table};
+use crate::eventlog::rows::{Layer, Place};
 use crate::eventlog::{Event, Malformed};
 use crate::id::{PeerId, ProjectId};
 
@@ -23,18 +23,17 @@ fn author(strand: u32, row: Option<&[u8]>) -> Result<PeerId, StoreError> {
     key.map(PeerId).ok_or_else(|| StoreError::Corrupt(format!("strand {strand} has no feed")))
 }
 
-/// Adds a layer's events to their blocks, and to the order of time. Its rows are written already.
+/// Adds a layer's events to their blocks. Its rows are written already.
 pub(super) fn write(write: &WriteTransaction, project: ProjectId, layer: &Layer) -> Result<(), StoreError> {
-    let mut by_place = BTreeMap::new();
-    let mut by_time = BTreeMap::new();
-    for (place, event) in layer.events() {
-        by_place.insert(place, event);
-        by_time.insert((event.body().hlc.bits(), place.strand), place.seq);
-    }
+    let by_place: BTreeMap<Place, &Arc<Event>> = layer.events().collect();
     if by_place.is_empty() {
         return Ok(());
     }
-    let strands = write.open_table(tables::rows(Table::Strands))?;
+    // Its row is what puts it in the order of time.
+    if let Some((Place { strand, seq }, _)) = by_place.iter().find(|(_, event)| !layer.has_row_of(&event.id())) {
+        return Err(StoreError::Corrupt(format!("event {seq} of strand {strand} has no row")));
+    }
+    let strands = write.open_table(STRANDS)?;
     let mut events = write.open_table(EVENTS)?;
     let mut open: Option<(u32, Known, u64, Block)> = None;
     for (place, event) in by_place {
@@ -68,10 +67,6 @@ pub(super) fn write(write: &WriteTransaction, project: ProjectId, layer: &Layer)
     }
     if let Some((at, _, first, block)) = open {
         events.insert((at, first), block.into_bytes().as_slice())?;
-    }
-    let mut time = write.open_table(TIME)?;
-    for (key, seq) in by_time {
-        time.insert(key, seq)?;
     }
     Ok(())
 }
@@ -118,7 +113,7 @@ impl Reader {
             project,
             keeps,
             events: read.open_table(EVENTS)?,
-            strands: read.open_table(tables::rows(Table::Strands))?,
+            strands: read.open_table(STRANDS)?,
             authors: HashMap::new(),
             kept: HashMap::new(),
         })

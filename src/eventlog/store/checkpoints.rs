@@ -110,7 +110,7 @@ fn remove(path: &Path) -> Result<(), StoreError> {
 impl Checkpoints {
     /// Opens those at `path`; begins anew where there are none, or none of use.
     fn open(path: &Path, project: ProjectId, most: u64) -> Result<Self, StoreError> {
-        let own = Own { format: 2, program: env!("CARGO_PKG_VERSION").to_owned(), project };
+        let own = Own { format: 3, program: env!("CARGO_PKG_VERSION").to_owned(), project };
         // Every page of it is checked: nothing tells a changed row from a right one later.
         let mut builder = redb::Builder::new();
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);

@@ -1,5 +1,6 @@
 //! A disk that stops at the n-th write or sync, for every n: what was acknowledged is there, and nothing is there by halves.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -7,10 +8,9 @@ use redb::StorageBackend;
 
 use super::tests::{Fold, PROJECT, chain, feed};
 use super::*;
-use crate::eventlog::Event;
 use crate::eventlog::rows::{Base, EventRow, Rows, Table};
+use crate::eventlog::{Event, Gather};
 use crate::hlc::Hlc;
-use crate::id::EventId;
 
 /// Bytes as programs see them, and as they are after the power failed.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl Change {
 
 /// Which of the writes after the last sync reached the disk.
 #[derive(Debug, Clone, Copy)]
-enum Survived {
+pub(super) enum Survived {
     None,
     All,
     /// Every second one whole, of the others half.
@@ -56,15 +56,25 @@ enum Survived {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Disk(Arc<Mutex<Bytes>>);
+pub(super) struct Disk(Arc<Mutex<Bytes>>);
+
+impl Survived {
+    pub(super) const ALL: [Self; 4] = [Self::None, Self::All, Self::Mixed(0), Self::Mixed(1)];
+}
 
 impl Disk {
+    /// One with these bytes, which stops at the write or sync of that number.
+    pub(super) fn of(bytes: &[u8], bound: Option<usize>) -> Self {
+        let durable = bytes.to_vec();
+        Self(Arc::new(Mutex::new(Bytes { live: durable.clone(), durable, bound, ..Bytes::default() })))
+    }
+
     fn bytes(&self) -> MutexGuard<'_, Bytes> {
         self.0.lock().unwrap()
     }
 
     /// The disk after the power came back.
-    fn after(&self, survived: Survived) -> Self {
+    pub(super) fn after(&self, survived: Survived) -> Self {
         let bytes = self.bytes();
         let mut durable = bytes.durable.clone();
         for (at, change) in bytes.since.iter().enumerate() {
@@ -143,21 +153,15 @@ fn layers(appends: &[Vec<Event>]) -> Vec<Layer> {
         count += events.len() as u64;
         let folded = fold.layer(events);
         let mut rows = Rows::new(Arc::new(crate::eventlog::rows::Memory::default()));
-        for (table, key, value) in folded.rows() {
-            let value = value.unwrap();
-            match table {
-                Table::Events => rows.put_event(EventId(key.try_into().unwrap()), postcard::from_bytes(value).unwrap()),
-                _ => rows.put(table, key.to_vec(), value.to_vec()),
-            }
-        }
+        rows.put_again(folded.rows());
         for (place, event) in folded.events() {
             rows.add(place, event.clone());
         }
-        rows.put(Table::Single, b"count".to_vec(), count.to_be_bytes().to_vec());
+        rows.put(Table::Single, b"count", count.to_be_bytes().to_vec());
         // A row that comes and goes.
         match count % 2 {
-            0 => rows.delete(Table::Open, b"odd".to_vec()),
-            _ => rows.put(Table::Open, b"odd".to_vec(), vec![]),
+            0 => rows.delete(Table::Open, b"odd"),
+            _ => rows.put(Table::Open, b"odd", vec![]),
         }
         Layer::clone(&rows.begin_append().unwrap())
     };
@@ -182,15 +186,17 @@ fn held(store: &Store, appends: &[Vec<Event>]) -> usize {
     assert!(found.iter().map(|event| &**event).eq(appends[..held].iter().flatten()));
     let base = store.base().unwrap();
     for event in &found {
-        let row: EventRow = postcard::from_bytes(&base.get(Table::Events, &event.id().0).unwrap()).unwrap();
+        let row = EventRow::find_in(&*base, &event.id()).unwrap();
         assert_eq!(base.event(row.place).unwrap(), *event);
     }
-    let mut ids = 0;
-    base.scan(Table::Events, &[], &mut |_, _| {
-        ids += 1;
-        true
-    });
-    assert_eq!(ids, count);
+    for table in [Table::Ids, Table::Events] {
+        let mut rows = 0;
+        base.scan(table, &[], &mut |_, _| {
+            rows += 1;
+            true
+        });
+        assert_eq!(rows, count);
+    }
     let told = base.get(Table::Single, b"count").map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
     assert_eq!(told, count as u64);
     assert_eq!(base.get(Table::Open, b"odd").is_some(), count % 2 == 1);
@@ -230,7 +236,7 @@ fn wherever_the_disk_stops_what_was_acknowledged_is_there() {
             }
             Err(_) => true,
         };
-        for survived in [Survived::None, Survived::All, Survived::Mixed(0), Survived::Mixed(1)] {
+        for survived in Survived::ALL {
             let disk = disk.after(survived);
             let store = Store::with_backend(disk.clone(), &PROJECT).unwrap();
             let held = held(&store, &appends);
@@ -254,4 +260,52 @@ fn wherever_the_disk_stops_what_was_acknowledged_is_there() {
     }
     // A failed commit was durable at times, and at times not: neither may be believed without a look.
     assert!(unsure > 0 && lost > 0, "{unsure} unsure, {lost} lost");
+}
+
+/// A stream of events as a neighbour sends it, cut into appends as the service cuts it.
+fn streamed(count: u64) -> Vec<Vec<Event>> {
+    let (mut gather, mut appends, mut append) = (Gather::default(), Vec::new(), Vec::new());
+    let events = chain(&feed(1), count, 100, 10);
+    // Messages of 300, each 30 ms after the one before.
+    for (number, message) in (0..).zip(events.chunks(300)) {
+        for event in message {
+            gather.take(number * 30, event);
+            append.push(event.clone());
+        }
+        if gather.is_due(number * 30) {
+            gather.begun();
+            appends.push(std::mem::take(&mut append));
+        }
+    }
+    // Nothing comes any more.
+    appends.push(append);
+    appends
+}
+
+#[test]
+fn wherever_the_disk_stops_a_stream_is_there_as_far_as_it_was_acknowledged() {
+    let appends = streamed(1_500);
+    assert_eq!(appends.iter().map(Vec::len).collect::<Vec<_>>(), [300, 300, 900], "the last are appended together");
+    let layers = layers(&appends);
+    let made = Disk::default();
+    Store::with_backend(made.clone(), &PROJECT).unwrap().close().unwrap();
+    let (mut told, mut stops) = (BTreeSet::new(), 0);
+    for bound in (0..).step_by(19) {
+        let disk = made.after(Survived::None);
+        disk.bytes().bound = Some(bound);
+        let store = Store::with_backend(disk.clone(), &PROJECT);
+        let acknowledged =
+            store.map_or(0, |store| layers.iter().take_while(|layer| store.append(layer).is_ok()).count());
+        for survived in [Survived::None, Survived::Mixed(1)] {
+            let store = Store::with_backend(disk.after(survived), &PROJECT).unwrap();
+            let held = held(&store, &appends);
+            assert!((acknowledged..=acknowledged + 1).contains(&held), "stopped at {bound}, {survived:?}: {held}");
+        }
+        told.insert(acknowledged);
+        stops += 1;
+        if acknowledged == appends.len() {
+            break;
+        }
+    }
+    assert!(stops > 6 && told.len() > 2, "it stopped at {stops} places, after {told:?} appends");
 }

@@ -9,6 +9,7 @@ mod check;
 mod checkpoints;
 mod error;
 mod format1;
+mod format2;
 mod guard;
 mod migrations;
 mod opening;
@@ -149,13 +150,9 @@ impl Store {
             let write = db.begin_write()?;
             let mut rows = layer.rows().peekable();
             while let Some((table, ..)) = rows.peek().copied() {
-                let mut open = write.open_table(tables::rows(table))?;
-                while let Some((_, key, value)) = rows.next_if(|(of, ..)| *of == table) {
-                    match value {
-                        Some(value) => open.insert(key, value)?,
-                        None => open.remove(key)?,
-                    };
-                }
+                let mut of =
+                    std::iter::from_fn(|| rows.next_if(|(of, ..)| *of == table).map(|(_, key, value)| (key, value)));
+                tables::change(&write, table, &mut of)?;
             }
             blocks::write(&write, self.project, layer)?;
             Ok(write.commit()?)

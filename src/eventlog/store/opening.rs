@@ -11,8 +11,8 @@ use std::path::Path;
 use redb::ReadableDatabase;
 
 use super::guard::guarded;
-use super::tables::{self, EVENTS, FORMAT, FORMAT_KEY, META, PROJECT_KEY, TIME};
-use super::{CACHE_BYTES, Handle, Note, OldLog, Opened, Store, StoreError, check, format1};
+use super::tables::{self, EVENTS, FORMAT, FORMAT_KEY, META, PROJECT_KEY};
+use super::{CACHE_BYTES, Handle, Note, OldLog, Opened, Store, StoreError, check, format1, format2};
 use crate::eventlog::rows::Table;
 use crate::id::ProjectId;
 
@@ -48,11 +48,15 @@ impl Store {
 
     /// As [`Store::open`], with another bound below which all is checked.
     pub(super) fn open_checking(path: &Path, checked: u64) -> Result<Opened, StoreError> {
-        if look(path, checked, false)? == format1::FORMAT {
+        let format = look(path, checked, false)?;
+        if format == format1::FORMAT {
             return Ok(Opened::NeedsFold(OldLog::open(path)?));
         }
         guarded(|| {
             let db = redb::Builder::new().set_cache_size(CACHE_BYTES).open(path)?;
+            if format == format2::FORMAT {
+                format2::migrate(&db)?;
+            }
             let project = project(&db)?;
             Ok(Opened::Ready(Self {
                 db: Some(Handle::ToWrite(db)),
@@ -63,14 +67,14 @@ impl Store {
         })
     }
 
-    /// Opens the log at `path` only to read it: beside others that do, and without writing a byte, unless it was not closed
-    /// in order.
+    /// Opens the log at `path` only to read it: beside others that do, and without writing a byte, unless it is of an earlier
+    /// format or was not closed in order.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn open_to_read(path: &Path) -> Result<Opened, StoreError> {
-        if look(path, CHECKED_BYTES, true)? == format1::FORMAT {
-            return Ok(Opened::NeedsFold(OldLog::open(path)?));
+        if look(path, CHECKED_BYTES, true)? < FORMAT {
+            return Self::open(path);
         }
         let opened = guarded(|| {
             let db = match redb::Builder::new().set_cache_size(CACHE_BYTES).open_read_only(path) {
@@ -102,6 +106,8 @@ impl Store {
             let empty = db.begin_read()?.open_table(META).is_err();
             if empty {
                 fill(&db, project)?;
+            } else if format(&db)? == format2::FORMAT {
+                format2::migrate(&db)?;
             }
             Ok(Self {
                 db: Some(Handle::ToWrite(db)),
@@ -121,9 +127,8 @@ fn fill(db: &redb::Database, project: &ProjectId) -> Result<(), StoreError> {
         meta.insert(FORMAT_KEY, FORMAT.to_be_bytes().as_slice())?;
         meta.insert(PROJECT_KEY, project.0.as_slice())?;
         write.open_table(EVENTS)?;
-        write.open_table(TIME)?;
         for table in Table::ALL {
-            write.open_table(tables::rows(table))?;
+            tables::make(&write, table)?;
         }
         for note in Note::ALL {
             write.open_table(note.table())?;

@@ -8,7 +8,7 @@ use redb::ReadableTable;
 
 use super::blocks::Reader;
 use super::guard::{called_back, guarded};
-use super::tables::{self, TIME};
+use super::tables::{self, STRANDS, TIME};
 use super::{Store, StoreError};
 use crate::eventlog::rows::{EventRow, Place, Table};
 use crate::eventlog::{Durable, Event, Head, Lacking, OnStrand};
@@ -30,11 +30,10 @@ impl Store {
     pub fn event(&self, id: &EventId) -> Result<Option<Arc<Event>>, StoreError> {
         guarded(|| {
             let read = self.begin_read()?;
-            let Some(row) = read.open_table(tables::rows(Table::Events))?.get(id.0.as_slice())? else {
-                return Ok(None);
-            };
-            let row: EventRow = postcard::from_bytes(row.value())
-                .map_err(|_| StoreError::Corrupt(format!("the row of event {} is malformed", id.short())))?;
+            let (ids, rows) = (tables::to_read(&read, Table::Ids)?, tables::to_read(&read, Table::Events)?);
+            let (Some(ids), Some(rows)) = (ids, rows) else { return Ok(None) };
+            let row = EventRow::find(id, |from, each| ids.scan(from, each), |key| rows.get(key))?;
+            let Some(row) = row else { return Ok(None) };
             let event = Reader::new(&read, self.project(), 1)?.there(row.place)?;
             if event.id() != *id {
                 return Err(StoreError::Corrupt(format!("another event lies in the place of event {}", id.short())));
@@ -50,7 +49,7 @@ impl Store {
     pub fn heads(&self) -> Result<BTreeMap<u32, (PeerId, Head)>, StoreError> {
         guarded(|| {
             let mut reader = self.reader(1)?;
-            let strands = self.begin_read()?.open_table(tables::rows(Table::Strands))?;
+            let strands = self.begin_read()?.open_table(STRANDS)?;
             let mut heads = BTreeMap::new();
             for row in strands.iter()? {
                 let key = row?.0.value().try_into();
@@ -87,10 +86,13 @@ impl Store {
             let read = self.begin_read()?;
             let mut reader = Reader::new(&read, self.project(), KEPT)?;
             let time = read.open_table(TIME)?;
-            let mut rows = time.range((range.start.bits(), 0)..(range.end.bits(), 0))?;
+            let (start, end) = (EventRow::time_key(range.start.bits(), 0), EventRow::time_key(range.end.bits(), 0));
+            let mut rows = time.range::<&[u8]>(start.as_slice()..end.as_slice())?;
             while let Some(row) = if back { rows.next_back() } else { rows.next() } {
-                let (key, seq) = row?;
-                let event = reader.there(Place { strand: key.value().1, seq: seq.value() })?;
+                let (key, value) = row?;
+                let row = EventRow::read(key.value(), value.value());
+                let (_, row) = row.ok_or_else(|| StoreError::Corrupt("the row of an event is malformed".to_owned()))?;
+                let event = reader.there(row.place)?;
                 if !called_back(|| each(event)) {
                     break;
                 }
