@@ -140,6 +140,35 @@ fn once_more(new: &Person<'_>, by: &Person<'_>) {
     let _ = clone.wait().ok();
 }
 
+/// Killed in the moment in which HEAD is written.
+#[test]
+fn the_locks_of_a_checkout_that_was_killed_are_not_in_the_way() {
+    let Some(lan) = lan_or_skip() else { return };
+    let (on_ana, on_bo) = (lan.host("ana"), lan.host("bo"));
+    let (ana, bo) = (Person::on(&on_ana, "ana"), Person::on(&on_bo, "bo"));
+    ana.repo("payroll");
+    ana.commit("pay.txt", "one\n", "Pay");
+    let _ = ana.up();
+    let clone = bo.start(&["--yes", "clone", "payroll"]);
+    ana.accept(&clone, "contributor");
+    let _ = clone.wait().ok();
+    bo.go("payroll");
+    let main = wait_until_equal(&[&ana, &bo]);
+    let _ = bo.lansync(&["down"]).ok();
+    let root = bo.home().join("payroll");
+    let git = root.join(".git");
+    for gone in [root.join("pay.txt"), git.join("index"), git.join("refs/heads/main")] {
+        std::fs::remove_file(gone).expect("it was there");
+    }
+    for left in ["lansync/checkout-unfinished", "index.lock", "HEAD.lock", "refs/heads/main.lock"] {
+        std::fs::write(git.join(left), "").expect("written");
+    }
+    let _ = bo.up();
+    wait_for("main is checked out", LONG, || bo.try_rev("main").as_ref() == Some(&main));
+    wait_for("with its files", LONG, || bo.git(&["status", "--porcelain"]).is_empty());
+    bo.fsck();
+}
+
 #[test]
 fn a_kill_while_somebody_joins_leaves_a_clone_that_completes() {
     let Some(lan) = lan_or_skip() else { return };

@@ -180,7 +180,7 @@ impl Files {
     }
 
     /// Half of the files may be there, and some may be the user's by now: all are kept, out of the way.
-    pub(super) fn set_half_a_checkout_aside(&self, repo: &Repository) -> Result<(), Refusal> {
+    pub(super) fn set_half_a_checkout_aside(&self, repo: &Repository, branch: &BranchName) -> Result<(), Refusal> {
         let failed = |error: std::io::Error| io_refusal("half a checkout cannot be set aside", &error);
         let Some(root) = repo.work_dir() else { return Ok(()) };
         let aside = self.dir.join(format!("half-a-checkout-{}", clock::now()));
@@ -192,8 +192,10 @@ impl Files {
             }
         }
         moves.retain(|(from, _)| from.symlink_metadata().is_ok());
-        // The lock of a writer that was killed; nothing else writes here yet.
-        let _ = std::fs::remove_file(repo.common_dir().join("index.lock"));
+        // The locks of a writer that was killed; nothing else writes here yet.
+        for lock in ["index.lock".to_owned(), "HEAD.lock".to_owned(), format!("refs/heads/{branch}.lock")] {
+            let _ = std::fs::remove_file(repo.common_dir().join(lock));
+        }
         if moves.is_empty() {
             return Ok(());
         }

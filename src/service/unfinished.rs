@@ -72,10 +72,13 @@ impl Service {
             let finished = match open::default_branch(node.repo()) {
                 // Somebody was faster, by hand.
                 Ok(Some(_)) => files.end_checkout(),
-                Ok(None) => match files.set_half_a_checkout_aside(node.repo()) {
-                    Ok(()) => service.check_out(&node, None).await.map(drop),
-                    Err(refusal) => Err(refusal),
-                },
+                Ok(None) => {
+                    let branch = node.canonical_tip().await.map(|(branch, _)| branch);
+                    match branch.map_or(Ok(()), |branch| files.set_half_a_checkout_aside(node.repo(), &branch)) {
+                        Ok(()) => service.check_out(&node, None).await.map(drop),
+                        Err(refusal) => Err(refusal),
+                    }
+                }
                 Err(refusal) => Err(refusal),
             };
             if let Err(refusal) = finished {

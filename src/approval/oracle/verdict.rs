@@ -119,8 +119,12 @@ impl Oracle {
                 _ => continue,
             };
             for member in self.owners(&identity, Set::default().with(x)) {
-                let role = |(g, to, _): &(usize, MemberId, Role)| *to == member && (link.is_some() || *g == x);
-                let works = link.is_none() || self.live(x, acc, Mode::Final);
+                // Whichever grant gave the role.
+                let role = |(_, to, _): &(usize, MemberId, Role)| *to == member;
+                let works = match link {
+                    Some(_) => self.live(x, acc, Mode::Final),
+                    None => self.effective(x, acc, set, Mode::Final),
+                };
                 if works && grants.iter().any(role) && !revoked(x, &identity) {
                     live.entry(identity).or_insert_with(BTreeSet::new).insert(member);
                 }
