@@ -227,13 +227,13 @@ mod tests {
     #[test]
     fn small_streams_have_room_however_many_heavy_ones_are_served() {
         let mut serving = Serving::default();
-        for at in 0..limits::HEAVY_STREAMS {
-            assert_eq!(heavy(&mut serving, PEERS[at], at as u8, &[]).1, Plan::Send);
+        for (at, peer) in (0..).zip(&PEERS[..limits::HEAVY_STREAMS]) {
+            assert_eq!(heavy(&mut serving, *peer, at, &[]).1, Plan::Send);
         }
         let (busy, plan) = heavy(&mut serving, PEERS[5], 99, &[]);
         assert_eq!(plan, Plan::Busy);
-        for at in 0..limits::SERVED_STREAMS {
-            assert!(serving.begin(PEERS[at], &[id(50)], &[]).is_some());
+        for peer in &PEERS[..limits::SERVED_STREAMS] {
+            assert!(serving.begin(*peer, &[id(50)], &[]).is_some());
         }
         assert_eq!(serving.begin(PEERS[6], &[id(50)], &[]), None);
         let media = PEERS.iter().filter(|peer| serving.begin_media(**peer).is_some()).count();
@@ -290,8 +290,8 @@ mod tests {
         serving.cannot_share(shared);
         // Everybody hears that there is no room, and comes again.
         (1..=serving.next).for_each(|number| serving.end(number));
-        for at in 2..2 + limits::HEAVY_STREAMS {
-            assert_eq!(heavy(&mut serving, PEERS[at], 1, &[]).1, Plan::Send);
+        for peer in &PEERS[2..2 + limits::HEAVY_STREAMS] {
+            assert_eq!(heavy(&mut serving, *peer, 1, &[]).1, Plan::Send);
         }
         assert_eq!(heavy(&mut serving, PEERS[8], 1, &[]).1, Plan::Busy);
         serving.told(PEERS[3], &[id(2), id(1)]);

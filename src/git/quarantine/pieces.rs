@@ -296,7 +296,7 @@ mod tests {
             let size = piece_bytes(bytes);
             let pieces = bytes.div_ceil(size);
             assert!(pieces <= u64::from(limits::SHARED_PIECES), "{pieces} pieces of {bytes}");
-            assert!(size <= 8 << 20 && size >= limits::PIECE_BYTES, "{size} of {bytes}");
+            assert!((limits::PIECE_BYTES..=8 << 20).contains(&size), "{size} of {bytes}");
         }
         assert_eq!(piece_bytes(200 << 20), 1 << 20);
     }
