@@ -1,6 +1,6 @@
 //! What several want at once leaves the author's machine little more than once: they pass it on to each other.
 
-#![allow(clippy::print_stdout, reason = "what is skipped is said, and figures are printed")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what is skipped is said, and figures are printed")]
 
 mod common;
 #[path = "common/hostile.rs"]
