@@ -221,7 +221,9 @@ fn the_removed_hold_nothing_else(n: usize, node: &Node, wrong: &mut Vec<String>)
 /// was let in after the other's removal, or by somebody who was removed, cannot tell of it.
 fn verdicts_agree(sim: &Sim, one: usize, other: usize, wrong: &mut Vec<String>) {
     let (a, b) = (&sim.nodes[one], &sim.nodes[other]);
-    let speaks = |from: &Node, to: &Node| from.greets(to) || from.hears(to);
+    let removed = |by: &Node, of: &Node| by.state.is_removed(&of.identity.identity(), &of.peer);
+    // Whether it really does is what is looked at here.
+    let speaks = |from: &Node, to: &Node| from.greets(to) || removed(from, to);
     let founded = a.state.genesis().is_some() && b.state.genesis().is_some();
     if !founded || !speaks(a, b) || !speaks(b, a) {
         return;
