@@ -466,10 +466,6 @@ fn untracked_and_ignored_files_are_never_overwritten() {
     std::os::unix::fs::symlink(&outside, fixture.root.join("new")).expect("made");
     fixture.assert_not_clean(NotClean::Untracked("new".into()));
     assert_eq!(fs::read_dir(&outside).expect("there").count(), 0);
-
-    let fixture = Fixture::usual();
-    write(&fixture.root, "new/deep/d", "new\n");
-    fixture.assert_moved();
 }
 
 #[test]
@@ -541,26 +537,79 @@ fn locks_of_others_are_waited_for_and_never_broken() {
 /// Every state that a kill can leave, made by hand, heals by running again.
 #[test]
 fn a_killed_move_heals() {
+    // What it noted before it touched anything.
+    let killed = || {
+        let fixture = Fixture::usual();
+        let git_dir = fixture.root.join(".git");
+        let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
+        guard.begins(fixture.from, fixture.to).ok().expect("noted");
+        guard.killed();
+        fixture
+    };
+    let some_files = |fixture: &Fixture| {
+        write(&fixture.root, "a", "changed\n");
+        fs::remove_file(fixture.root.join("gone")).expect("there");
+        write(&fixture.root, "new/deep/d", "new\n");
+    };
     // Some files are written.
-    let fixture = Fixture::usual();
-    write(&fixture.root, "a", "changed\n");
-    fs::remove_file(fixture.root.join("gone")).expect("there");
-    write(&fixture.root, "new/deep/d", "new\n");
+    let fixture = killed();
+    some_files(&fixture);
     fixture.assert_moved();
 
     // The index is written, some files are, the ref is not.
-    let fixture = Fixture::usual();
+    let fixture = killed();
     git(&fixture.root, &["read-tree", &fixture.to.to_string()]);
     write(&fixture.root, "a", "changed\n");
     try_git(&fixture.root, &["update-index", "-q", "--refresh"]);
     fixture.assert_moved();
 
-    // Something of somebody's among it.
-    let fixture = Fixture::usual();
+    // Something of somebody's among it, which they take back later.
+    let fixture = killed();
     git(&fixture.root, &["read-tree", &fixture.to.to_string()]);
     write(&fixture.root, "a", "mine\n");
     assert!(matches!(fixture.forward(), LocalMove::NotClean { what: NotClean::ChangedFiles { .. } }));
     assert_eq!(fs::read(fixture.root.join("a")).expect("there"), b"mine\n");
+    write(&fixture.root, "a", "changed\n");
+    try_git(&fixture.root, &["update-index", "-q", "--refresh"]);
+    fixture.assert_moved();
+
+    // The branch is to go further by now.
+    let mut fixture = killed();
+    some_files(&fixture);
+    let tree = git(&fixture.root, &["rev-parse", "main^{tree}"]);
+    let half = fixture.to.to_string();
+    fixture.to = git(&fixture.root, &["commit-tree", "-p", &half, "-m", "x", &tree]).parse().expect("an id");
+    fixture.assert_moved();
+
+    // It moved since: what is changed now is somebody's.
+    let fixture = killed();
+    git(&fixture.root, &["commit", "-q", "--allow-empty", "-m", "mine"]);
+    let ahead = format!("{}^{{tree}}", fixture.to);
+    let ahead = git(&fixture.root, &["commit-tree", "-p", "main", "-m", "x", &ahead]).parse().expect("an id");
+    git(&fixture.root, &["read-tree", "-m", "-u", "main", &format!("{ahead}")]);
+    let moved = forward(&open(&fixture.root), &main(), ahead).expect("git works");
+    assert!(matches!(moved, LocalMove::NotClean { what: NotClean::ChangedFiles { .. } }), "{moved:?}");
+}
+
+/// As with `git status`: what differs from the commit is somebody's, though it be what is to come.
+#[test]
+fn changes_that_are_what_is_to_come_are_somebodys_all_the_same() {
+    let changed = |first: &str, count| NotClean::ChangedFiles { first: first.into(), count };
+    // `git reset --soft HEAD~1` after the commit landed.
+    let fixture = Fixture::usual();
+    git(&fixture.root, &["read-tree", "-m", "-u", "main", &fixture.to.to_string()]);
+    fixture.assert_not_clean(changed("a", 4));
+    // Not staged, or only taken away.
+    let fixture = Fixture::usual();
+    write(&fixture.root, "a", "changed\n");
+    fixture.assert_not_clean(changed("a", 1));
+    let fixture = Fixture::usual();
+    fs::remove_file(fixture.root.join("gone")).expect("there");
+    fixture.assert_not_clean(changed("gone", 1));
+    // Not tracked.
+    let fixture = Fixture::usual();
+    write(&fixture.root, "new/deep/d", "new\n");
+    fixture.assert_not_clean(NotClean::Untracked("new/deep/d".into()));
 }
 
 #[test]
@@ -627,7 +676,7 @@ fn a_file_saved_in_between_stops_the_move_and_undoes_it() {
     let scratch = fixture.root.join(".git/scratch");
     fs::create_dir(&scratch).expect("made");
     let mut placer = super::Placer::new(&local, &fixture.root, &scratch, &changes, None).expect("works");
-    let (_, standing) = super::look(&local, &fixture.root, &changes, &mut placer).ok().expect("clean");
+    let (_, standing) = super::look(&local, &fixture.root, &changes, false, &mut placer).ok().expect("clean");
     write(&fixture.root, "new/deep/d", "mine\n");
     let stopped = placer.place_all(&changes, &standing);
     assert!(matches!(stopped, Err(super::Stop::NotClean(NotClean::Untracked(path))) if path == "new/deep/d"));
@@ -635,7 +684,7 @@ fn a_file_saved_in_between_stops_the_move_and_undoes_it() {
     assert_eq!(fs::read(fixture.root.join("new/deep/d")).expect("there"), b"mine\n");
 
     fs::remove_dir_all(fixture.root.join("new")).expect("there");
-    let (_, standing) = super::look(&local, &fixture.root, &changes, &mut placer).ok().expect("clean");
+    let (_, standing) = super::look(&local, &fixture.root, &changes, false, &mut placer).ok().expect("clean");
     write(&fixture.root, "gone", "mine\n");
     let stopped = placer.place_all(&changes, &standing);
     assert!(matches!(stopped, Err(super::Stop::NotClean(NotClean::ChangedFiles { first, .. })) if first == "gone"));
