@@ -465,7 +465,7 @@ fn whatever_three_people_type_nothing_breaks_and_all_agree() {
         if commands % 40 == 0 {
             println!("{commands} commands, {:?}", begun.elapsed());
             for who in people {
-                let _ = who.git(&["fsck", "--full", "--no-dangling", "--no-progress"]);
+                who.fsck();
             }
         }
     }
@@ -476,7 +476,7 @@ fn whatever_three_people_type_nothing_breaks_and_all_agree() {
     for (who, typist) in people.iter().zip(&typists) {
         check_untouched(who, &typist.seen, &look(who));
         in_all += check_reflogs(who);
-        let _ = who.git(&["fsck", "--full", "--no-dangling", "--no-progress"]);
+        who.fsck();
         let left = || {
             let mut found = Vec::new();
             locks(&who.dir().join(".git"), &mut found);
