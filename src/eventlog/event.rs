@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kind::{Kind, Payload};
+use super::kind::Kind;
+use super::payload::Payload;
 use crate::codec::{self, DecodeError};
 use crate::hlc::Hlc;
 use crate::id::{EventId, IdentityId, PeerId, ProjectId};
