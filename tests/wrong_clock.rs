@@ -1,6 +1,8 @@
 //! A person's machine whose clock was weeks ahead while nobody was near: what it wrote then would reach nobody for weeks.
 //! Real services, with a clock of their own (`faketime`).
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests fail at once and say how")]
+
 mod common;
 
 use common::{LONG, Person, lan_or_skip, wait_for, wait_until_equal};
