@@ -18,10 +18,9 @@ use super::keeping::Keeping;
 use super::run::Wake;
 use super::sessions::millis;
 use crate::approval::{Landable, RULES, Unsettled};
-use crate::eventlog::{Extensions, Land, Payload};
 use crate::git::{Adopted, Merged, Repository};
 use crate::hlc::Millis;
-use crate::id::{BranchName, EventId, Lid, ObjectId};
+use crate::id::{BranchName, Lid, ObjectId};
 use crate::limits;
 
 // The merge that is written into landings is the one that is recomputed.
@@ -326,7 +325,8 @@ impl Core {
                 if !self.completable().contains(&landable) {
                     return;
                 }
-                let (land, refs) = self.landing_event(&landable, new);
+                let carriers = self.state.carriers_of(&landable.heads);
+                let (land, refs) = landable.land(new, self.state.demands().rules, carriers);
                 if let Err(refusal) = self.write(now, |writer| writer.add(land, refs).map(drop)) {
                     self.problem(&refusal);
                 }
@@ -345,22 +345,5 @@ impl Core {
         };
         self.landing.remember_conflict(key(landable), paths);
         self.notice(kind, None, Some(branch), Some(landable.tip), text);
-    }
-
-    fn landing_event(&self, landable: &Landable, new: ObjectId) -> (Payload, Vec<EventId>) {
-        let mut refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
-        refs.extend(landable.revision);
-        refs.extend(&landable.approvals);
-        let land = Land {
-            branch: landable.branch.clone(),
-            heads: landable.heads.clone(),
-            revision: landable.revision,
-            tip: landable.tip,
-            approvals: landable.approvals.clone(),
-            new,
-            rules: self.state.demands().rules,
-            extensions: Extensions::default(),
-        };
-        (Payload::Land(land), refs)
     }
 }
