@@ -11,17 +11,16 @@ use std::sync::Arc;
 pub(super) use self::approving::Approving;
 use self::approving::{Landed, answer};
 pub(super) use self::work::Verdict;
-use self::work::{merge, paths, settle, whole};
+use self::work::{merge, paths, settle};
 use super::absent::Absent;
 use super::core::Core;
 use super::keeping::Keeping;
 use super::run::Wake;
 use super::sessions::millis;
 use crate::approval::{Landable, RULES, Unsettled};
-use crate::eventlog::{Extensions, Land, Payload};
 use crate::git::{Adopted, Merged, Repository};
 use crate::hlc::Millis;
-use crate::id::{BranchName, EventId, Lid, ObjectId};
+use crate::id::{BranchName, Lid, ObjectId};
 use crate::limits;
 
 // The merge that is written into landings is the one that is recomputed.
@@ -105,10 +104,10 @@ fn key(landable: &Landable) -> Key {
 impl Core {
     /// Starts the next job, the most urgent first.
     pub(super) fn drive_landing(&mut self, now: Millis) {
-        self.plan_completions(now);
         if self.landing.busy || self.state.genesis().is_none() {
             return;
         }
+        self.plan_completions(now);
         if let Some(approving) = self.landing.approving.pop_front() {
             return self.start_approve(approving);
         }
@@ -201,7 +200,10 @@ impl Core {
             self.near(&unsettled).into_iter().filter(|commit| self.held.contains(commit)).collect();
         let kept = self.landing.keeping.whole();
         let job = move |repo: &Repository| {
-            let whole = |commit: &ObjectId| kept.contains(commit) || whole(repo, &held, &newest, commit);
+            let commits = unsettled.iter().flat_map(|next| [next.content.tip, next.content.new]);
+            let others = commits.filter(|commit| !held.contains(commit) && repo.has(commit)).collect();
+            let reached = repo.reached(&newest, others);
+            let whole = |commit: &ObjectId| [&kept, &reached, &*held].iter().any(|whole| whole.contains(commit));
             settle(repo, unsettled, whole, &held)
         };
         super::objects::with_repo(self, job, |done| Wake::Landing(Box::new(LandingWork::Settled(done))));
@@ -326,7 +328,8 @@ impl Core {
                 if !self.completable().contains(&landable) {
                     return;
                 }
-                let (land, refs) = self.landing_event(&landable, new);
+                let carriers = self.state.carriers_of(&landable.heads);
+                let (land, refs) = landable.land(new, self.state.demands().rules, carriers);
                 if let Err(refusal) = self.write(now, |writer| writer.add(land, refs).map(drop)) {
                     self.problem(&refusal);
                 }
@@ -345,22 +348,5 @@ impl Core {
         };
         self.landing.remember_conflict(key(landable), paths);
         self.notice(kind, None, Some(branch), Some(landable.tip), text);
-    }
-
-    fn landing_event(&self, landable: &Landable, new: ObjectId) -> (Payload, Vec<EventId>) {
-        let mut refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
-        refs.extend(landable.revision);
-        refs.extend(&landable.approvals);
-        let land = Land {
-            branch: landable.branch.clone(),
-            heads: landable.heads.clone(),
-            revision: landable.revision,
-            tip: landable.tip,
-            approvals: landable.approvals.clone(),
-            new,
-            rules: self.state.demands().rules,
-            extensions: Extensions::default(),
-        };
-        (Payload::Land(land), refs)
     }
 }

@@ -4,7 +4,7 @@ use super::work::{merge, paths};
 use super::{LandingWork, key};
 use crate::api::{ApproveDone, Refusal, Reply};
 use crate::approval::Landable;
-use crate::eventlog::{Approve, Extensions, Land, Payload};
+use crate::eventlog::{Approve, Extensions, Payload};
 use crate::git::Merged;
 use crate::hlc::Millis;
 use crate::id::{EventId, ObjectId};
@@ -81,7 +81,8 @@ impl Core {
                 return;
             }
         };
-        let mut approve_refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        let carriers = self.state.carriers_of(&landable.heads);
+        let mut approve_refs = carriers.clone();
         approve_refs.push(revision);
         let onto = landable.heads.clone();
         let approve = Payload::Approve(Approve { revision, commit, onto, message, extensions: Extensions::default() });
@@ -99,7 +100,6 @@ impl Core {
             .collect();
         let lands = new.filter(|_| needs.is_empty());
         // The landing names the approval, whose id is known only once it is written.
-        let carriers: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
         let rules = self.state.demands().rules;
         let written = self.write(now, |writer| {
             let approval = writer.add(approve, approve_refs)?;
@@ -107,20 +107,8 @@ impl Core {
                 approvals.push(approval);
                 approvals.sort_unstable();
                 landable.approvals = approvals;
-                let mut refs = carriers;
-                refs.push(revision);
-                refs.extend(&landable.approvals);
-                let land = Land {
-                    branch: landable.branch.clone(),
-                    heads: landable.heads.clone(),
-                    revision: Some(revision),
-                    tip: commit,
-                    approvals: landable.approvals.clone(),
-                    new,
-                    rules,
-                    extensions: Extensions::default(),
-                };
-                writer.add(Payload::Land(land), refs)?;
+                let (land, refs) = landable.land(new, rules, carriers);
+                writer.add(land, refs)?;
             }
             Ok(())
         });
