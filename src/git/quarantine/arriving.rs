@@ -244,3 +244,34 @@ impl Kept {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_on_an_object_that_is_not_kept_any_more_waits() {
+        let (limits, stop) = (PackLimits::default(), AtomicBool::new(false));
+        let base = vec![7; 1 << 20];
+        // All of the base.
+        let delta = [&[0x80, 0x80, 0x40, 0x80, 0x80, 0x40][..], &[0xb0, 0xff, 0xff].repeat(16), &[0x90, 16]].concat();
+        for (between, expected) in [(KEPT >> 21, &[][..]), (KEPT >> 19, &[1, 2])] {
+            let (built, waiting) = std::thread::scope(|scope| {
+                let mut builders = Builders::start(scope, 3, true, &limits, &stop);
+                let mut give = |at: u32, base: Option<u32>, data: Vec<u8>| {
+                    let given = builders.give(at, Kind::Blob, base, Some(data));
+                    assert!(matches!(given, Ok(Ok(()))));
+                };
+                give(0, None, base.clone());
+                (0..between).for_each(|at| give(100 + at as u32, None, base.clone()));
+                give(1, Some(0), delta.clone());
+                give(2, Some(1), delta.clone());
+                builders.finish()
+            })
+            .expect("nothing is wrong with it");
+            assert_eq!(waiting, expected, "{between} in between");
+            let id = hash(Kind::Blob, &base).expect("no collision");
+            assert!(built.iter().flat_map(|built| &built.ids).all(|(_, is)| *is == id));
+        }
+    }
+}
