@@ -1,5 +1,6 @@
 //! The answers against those of real git.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -154,7 +155,11 @@ fn lines_are_counted_as_git_does() {
         let range = format!("{one}...{other}");
         let (ok, text) = try_git(dir.path(), &["diff", "--shortstat", "--minimal", &range], b"");
         if ok {
-            let stats = repository.line_stats(Some(one), other).expect("all is here");
+            let base = repository.merge_base(one, other).expect("all is here");
+            let branched = repository.branched(&[(vec![one], other)], &BTreeSet::new())[0].expect("all is here");
+            assert_eq!(branched.base, base);
+            assert_eq!(branched.commits, repository.commits_between(&[one], other, 0).expect("all is here").1);
+            let stats = repository.line_stats(base, other).expect("all is here");
             let expected = (figure(&text, "insertion"), figure(&text, "deletion"), figure(&text, "changed"), true);
             assert_eq!((stats.added, stats.removed, stats.files, stats.whole), expected);
         }
@@ -162,6 +167,23 @@ fn lines_are_counted_as_git_does() {
     let all = git(dir.path(), &["diff", "--shortstat", EMPTY_TREE, &ids[39].to_string()]);
     let stats = repository.line_stats(None, ids[39]).expect("all is here");
     assert_eq!(stats.added, figure(&all, "insertion"));
+}
+
+#[test]
+fn what_tips_reach_is_found_in_one_walk_as_one_by_one() {
+    for (seed, skew) in [(1, false), (2, true), (3, true)] {
+        let (_dir, repository, ids) = tangle(seed, skew);
+        let absent = ObjectId::Sha1([7; 20]);
+        for tips in ids.chunks(2) {
+            let reached = repository.reached(tips, ids.iter().copied().chain([absent]).collect());
+            for id in &ids {
+                let alone = tips.iter().any(|tip| repository.is_ancestor(*id, *tip).expect("all is here"));
+                assert_eq!(reached.contains(id), alone, "{id} of {tips:?}");
+                assert_eq!(repository.reached(tips, [*id].into()).contains(id), alone);
+            }
+            assert!(!reached.contains(&absent));
+        }
+    }
 }
 
 #[test]
