@@ -165,6 +165,8 @@ struct Neighbour {
     placed: bool,
     /// It is further than we are on some feed, and whether ours is a part of that it has not said.
     further: bool,
+    /// Feeds on which it told to be further than we are, and how far.
+    ahead: BTreeMap<PeerId, u64>,
     /// It has said what it holds of our frontier.
     answered: bool,
     /// Our frontier was sent.
@@ -303,6 +305,11 @@ impl Sync {
         Some(self.frontier.lacking(&neighbour.durable).is_empty())
     }
 
+    /// Is all here that some neighbour told to have?
+    pub fn has_heard_one(&self) -> bool {
+        self.neighbours.values().any(|neighbour| neighbour.placed && neighbour.ahead.is_empty())
+    }
+
     /// Was this neighbour sent all that it lacks, as far as it has told what it holds?
     pub(super) fn has_sent_all(&self, peer: &PeerId) -> bool {
         self.neighbours.get(peer).is_some_and(|neighbour| {
@@ -389,6 +396,7 @@ impl Sync {
             // Of a feed that is not here at all it need not say anything.
             let feeds: BTreeSet<&PeerId> = self.frontier.iter().map(|(_, feed, _)| feed).collect();
             neighbour.further |= located.ahead.iter().any(|entry| feeds.contains(&entry.feed));
+            neighbour.ahead.extend(located.ahead.iter().map(|entry| (entry.feed, entry.seq)));
         }
         if last {
             neighbour.entries = 0;
@@ -467,6 +475,21 @@ impl Sync {
         }
     }
 
+    /// Forgets of neighbours on what they were further, where that is here now.
+    fn caught_up_with(&mut self) {
+        if self.neighbours.values().all(|neighbour| neighbour.ahead.is_empty()) {
+            return;
+        }
+        let mut here: BTreeMap<PeerId, u64> = BTreeMap::new();
+        for (_, feed, head) in self.frontier.iter() {
+            let last = here.entry(*feed).or_insert(head.seq);
+            *last = head.seq.max(*last);
+        }
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.ahead.retain(|feed, seq| here.get(feed).is_none_or(|last| last < seq));
+        }
+    }
+
     fn stored(&mut self, now: Millis, events: &[OnStrand], logged: &Frontier) {
         let crowded = self.is_crowded();
         let caught_up: Vec<PeerId> = self
@@ -488,6 +511,7 @@ impl Sync {
             let Some(durable) = self.durable.get(&strand) else { continue };
             self.frontier.set(strand, *feed, if durable.seq < head.seq { *durable } else { *head });
         }
+        self.caught_up_with();
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         for peer in peers {
             // Those who have it already hear that it is here too; the others hear by getting it.
