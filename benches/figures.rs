@@ -74,13 +74,13 @@ fn main() {
         story::approvals(&lan, &stage.path().join("approve"), &own);
     }
     if wanted("clone") {
-        let link = Link { name: "", rate: None };
+        let link = Link { name: "", rate: None, delay: 0 };
         clone::clones(&lan, &stage.path().join("clone-many"), &many, large, link);
         clone::clones(&lan, &stage.path().join("clone"), &own, "own history", link);
     }
     if wanted("links") {
-        let gigabit = Link { name: " at 1 Gbit/s", rate: Some(1_000_000_000) };
-        let hundred = Link { name: " at 100 Mbit/s", rate: Some(100_000_000) };
+        let gigabit = Link { name: " at 1 Gbit/s", rate: Some(1_000_000_000), delay: 0 };
+        let hundred = Link { name: " at 100 Mbit/s with 20 ms", rate: Some(100_000_000), delay: 10 };
         clone::clones(&lan, &stage.path().join("clone-gigabit"), &many, large, gigabit);
         clone::clones(&lan, &stage.path().join("clone-hundred"), &many, large, hundred);
     }

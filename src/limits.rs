@@ -126,6 +126,8 @@ pub const WANTS_OF_ONE: usize = 4 * FETCH_TIPS;
 pub const FETCHES_OF_ONE: usize = 3;
 /// Conflicts that are remembered: what is over is found out again when it is asked for.
 pub const CONFLICTS: usize = 1_000;
+/// Proposals whose lines are remembered: some 100 bytes each. What is over is counted again.
+pub const LINES: usize = 4_096;
 /// Notices that a view which opens later still sees, and texts that are remembered so as not to be said again at once.
 pub const NOTICES_KEPT: usize = 50;
 /// Of one member who comes and goes, and of what goes wrong again and again, so many lines are told in ...

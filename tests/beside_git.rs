@@ -202,11 +202,17 @@ struct Look {
     trees: BTreeMap<String, Vec<String>>,
 }
 
-/// The refs, the work trees, and the refs once more; `held` where somebody holds an index.
+/// The refs, the work trees, and the refs once more; `held` where somebody holds an index or a HEAD. Whoever moves
+/// something between the two looks at the refs is seen, at work still or by the refs.
 const LOOK: &str = r#"
-held() { for lock in .git/index.lock .git/worktrees/*/index.lock; do if [ -e "$lock" ]; then echo held; fi; done; }
+refs() { git for-each-ref --format='ref %(refname) %(objectname)'; }
+held() {
+    for lock in .git/index.lock .git/HEAD.lock .git/worktrees/*/index.lock .git/worktrees/*/HEAD.lock; do
+        if [ -e "$lock" ]; then echo held; fi
+    done
+}
+refs
 held
-git for-each-ref --format='ref %(refname) %(objectname)'
 git worktree list --porcelain | sed -n 's/^worktree //p' | while read -r tree; do
     if [ -d "$tree" ]; then
         echo "tree $tree"
@@ -214,9 +220,9 @@ git worktree list --porcelain | sed -n 's/^worktree //p' | while read -r tree; d
         git -C "$tree" --no-optional-locks status --porcelain --untracked-files=all
     fi
 done
-echo again
-git for-each-ref --format='ref %(refname) %(objectname)'
 held
+echo again
+refs
 "#;
 
 /// Looks while lansync is not just moving something: what is half done is not what anybody works with.
@@ -459,7 +465,7 @@ fn whatever_three_people_type_nothing_breaks_and_all_agree() {
         if commands % 40 == 0 {
             println!("{commands} commands, {:?}", begun.elapsed());
             for who in people {
-                let _ = who.git(&["fsck", "--full", "--no-dangling", "--no-progress"]);
+                who.fsck();
             }
         }
     }
@@ -470,7 +476,7 @@ fn whatever_three_people_type_nothing_breaks_and_all_agree() {
     for (who, typist) in people.iter().zip(&typists) {
         check_untouched(who, &typist.seen, &look(who));
         in_all += check_reflogs(who);
-        let _ = who.git(&["fsck", "--full", "--no-dangling", "--no-progress"]);
+        who.fsck();
         let left = || {
             let mut found = Vec::new();
             locks(&who.dir().join(".git"), &mut found);

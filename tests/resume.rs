@@ -1,6 +1,11 @@
 //! A fetch that is cut in the middle goes on where it was, also from somebody else, and after the service was killed.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests print figures and fail at once")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests print figures and fail at once"
+)]
 
 mod common;
 #[path = "common/hostile.rs"]

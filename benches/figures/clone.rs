@@ -13,12 +13,14 @@ const CLONES: usize = 5;
 /// The tags of a repository, with what they point to.
 const TAGS: [&str; 3] = ["for-each-ref", "--format=%(refname) %(objectname) %(*objectname)", "refs/tags"];
 
-/// A link as slow as this, both ways; `None` for as fast as the machine is.
+/// A link as slow as this, both ways; without a rate as fast as the machine is.
 #[derive(Clone, Copy)]
 pub(crate) struct Link {
     pub(crate) name: &'static str,
     /// Bits in a second.
     pub(crate) rate: Option<u64>,
+    /// Milliseconds that each way takes.
+    pub(crate) delay: u32,
 }
 
 impl Link {
@@ -46,7 +48,8 @@ struct Taken {
 /// `lansync clone` and `git clone --single-branch` by turns, each with the files checked out and the tags of the branch.
 pub(crate) fn clones(lan: &Lan, stage: &Path, from: &Path, what: &str, link: Link) {
     let what = &format!("{what}{}", link.name);
-    let (a, b) = (lan.host("ana"), lan.host("bo"));
+    let a = lan.host("ana");
+    let b = if link.delay == 0 { lan.host("bo") } else { lan.host_afar("bo", link.delay) };
     let (ana, bo) = (Person::new(&a, stage), Person::new(&b, stage));
     let hers = ana.repository(from, "payroll");
     let objects = ana.git(&hers, &["rev-list", "--objects", "--all"]).lines().count();
@@ -120,8 +123,10 @@ pub(crate) fn clones(lan: &Lan, stage: &Path, from: &Path, what: &str, link: Lin
     }
     if let Some(rate) = link.rate {
         let sending = Duration::from_secs_f64(pack as f64 * 8.0 / rate as f64);
-        let ratio = median(&ours.wall).as_secs_f64() / sending.as_secs_f64();
-        figure(&format!("  clone against sending git's pack ({}), {what}", secs(sending)), format!("{ratio:.2}"));
+        let over = |wall: &[Duration]| secs(median(wall).saturating_sub(sending.mul_f64(1.05)));
+        figure(&format!("  sending git's pack at that rate, {what}"), secs(sending));
+        figure(&format!("  what takes longer than 1.05 of that, {what}"), over(&ours.wall));
+        figure(&format!("  the same of git's clone, {what}"), over(&gits.wall));
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::stored::{decode, encode};
 use super::{RULES, State};
 use crate::eventlog::rows::{Place, Table, key, start};
-use crate::eventlog::{Event, Genesis, LandingContent, Payload};
+use crate::eventlog::{Event, Extensions, Genesis, Land, LandingContent, Payload};
 use crate::hlc::Hlc;
 use crate::id::{BranchName, EventId, Lid, ObjectId};
 
@@ -64,6 +64,31 @@ pub struct Landable {
     pub tip: ObjectId,
     /// The approvals it rests on, sorted.
     pub approvals: Vec<EventId>,
+}
+
+impl Landable {
+    /// The landing that moves the branch to `new`, and what it refers to, of which `carriers` carry its heads.
+    pub fn land(
+        &self,
+        new: ObjectId,
+        rules: u16,
+        carriers: impl IntoIterator<Item = EventId>,
+    ) -> (Payload, Vec<EventId>) {
+        let mut refs: Vec<EventId> = carriers.into_iter().collect();
+        refs.extend(self.revision);
+        refs.extend(&self.approvals);
+        let land = Land {
+            branch: self.branch.clone(),
+            heads: self.heads.clone(),
+            revision: self.revision,
+            tip: self.tip,
+            approvals: self.approvals.clone(),
+            new,
+            rules,
+            extensions: Extensions::default(),
+        };
+        (Payload::Land(land), refs)
+    }
 }
 
 /// A canonical branch.
@@ -247,6 +272,11 @@ impl State {
         let row = self.landing_row(lid)?;
         let entered = row.carriers.iter().find(|carrier| carrier.entered);
         self.event_at(entered.or(row.carriers.first())?.place).map(|event| event.id())
+    }
+
+    /// One for each of these landings.
+    pub fn carriers_of(&self, lids: &[Lid]) -> Vec<EventId> {
+        lids.iter().filter_map(|lid| self.carrier(lid)).collect()
     }
 
     /// All events that carry a landing.

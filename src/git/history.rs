@@ -78,6 +78,17 @@ pub struct LineStats {
     pub whole: bool,
 }
 
+/// How a tip stands to a branch that may have several heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Branched {
+    /// Commits that the tip reaches and none of the heads does.
+    pub commits: usize,
+    /// The nearest of other tips among those.
+    pub on: Option<ObjectId>,
+    /// Where it left the first head, as [`Repository::merge_base`] has it.
+    pub base: Option<ObjectId>,
+}
+
 /// How far two tips are from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Distance {
@@ -121,6 +132,25 @@ impl Repository {
     /// As [`Self::is_ancestor`].
     pub fn merge_base(&self, one: ObjectId, other: ObjectId) -> Result<Option<ObjectId>, HistoryError> {
         Ok(self.ask(|history| history.merge_bases(&[one], other))?.first().copied())
+    }
+
+    /// How each of these tips stands to the heads beside it, and to `others`; commits that several need are read once.
+    /// `None` where a commit that the answer needs is not here.
+    pub fn branched(&self, asked: &[(Vec<ObjectId>, ObjectId)], others: &BTreeSet<ObjectId>) -> Vec<Option<Branched>> {
+        let mut store = Store::new(self.local());
+        let mut read = |id| store.read_commit(id);
+        let mut history = Ancestry::new(&mut read);
+        let mut one = |heads: &[ObjectId], tip: ObjectId| -> Result<Branched, MergeError> {
+            let own = history.sides(&[tip], heads)?.left;
+            let mut on = None;
+            for other in own.iter().filter(|id| **id != tip && others.contains(*id)) {
+                let above = history.sides(&[tip], &[*other])?.left.len();
+                on = Some((above, *other)).min(on.or(Some((usize::MAX, *other))));
+            }
+            let bases = heads.first().map_or(Ok(Vec::new()), |head| history.merge_bases(&[*head], tip))?;
+            Ok(Branched { commits: own.len(), on: on.map(|(_, other)| other), base: bases.first().copied() })
+        };
+        asked.iter().map(|(heads, tip)| one(heads, *tip).ok()).collect()
     }
 
     /// What `tip` changes, file by file and by id, against where it left these branches (`git diff-tree -r`, without renames).
@@ -216,18 +246,13 @@ impl Repository {
         Ok((newest.collect::<Result<_, HistoryError>>()?, commits.len()))
     }
 
-    /// The lines that `tip` changes against where it left `base` (`git diff --shortstat base...tip`); all of its
-    /// lines without a base. Files that were only renamed do not count. Bounded in work; attributes are not looked at.
+    /// The lines that `tip` changes against `base` (`git diff --shortstat base tip`); all of its lines without one. Files that were only renamed do not count. Bounded in work; attributes are not looked at.
     ///
     /// # Errors
     /// As [`Self::is_ancestor`].
     pub fn line_stats(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<LineStats, HistoryError> {
-        let fork = match base {
-            Some(base) => self.merge_base(base, tip)?,
-            None => None,
-        };
         let mut store = Store::new(self.local());
-        let old = fork.map_or(Ok(EMPTY_TREE), |fork| store.read_commit(fork).map(|commit| commit.tree))?;
+        let old = base.map_or(Ok(EMPTY_TREE), |base| store.read_commit(base).map(|commit| commit.tree))?;
         let new = store.read_commit(tip)?.tree;
         let mut count = Count { store, stats: LineStats { whole: true, ..LineStats::default() }, bytes: 0 };
         count.trees(old, new)?;

@@ -25,7 +25,7 @@ mod walk;
 mod watch;
 mod worktree;
 
-pub use history::{CommitSummary, Distance, HistoryError, LineStats};
+pub use history::{Branched, CommitSummary, Distance, HistoryError, LineStats};
 pub use housekeeping::{Consolidated, HousekeepingError};
 pub use lfs::{LfsError, MediaOfTrees, MediaRefused, MediaStore};
 pub use merge::{Clash, Clashing, MergeError, Merged, RULES};

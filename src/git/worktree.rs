@@ -1,8 +1,8 @@
 //! Moving a local branch forward, with the files of whoever has it checked out; never over anything of theirs.
 //!
 //! The order, so that a kill at any point leaves what a person understands and running again heals: lock the index,
-//! look at everything, replace files one by one (each looked at once more just before), write the index, move the
-//! ref. Until the last step `git status` shows changes, all of them the branch's; files that already are
+//! look at everything, replace files one by one (each looked at once more just before), write the index, lock the ref,
+//! put the index in its place, move the ref. Until the last step `git status` shows changes, all of them the branch's; files that already are
 //! as they shall be are left as they are by the next run. Git's hooks do not run.
 
 mod changes;
@@ -278,6 +278,7 @@ impl Repository {
         if let Some(operation) = look::operation(&worktree) {
             return Err(Stop::NotClean(NotClean::InProgress(operation)));
         }
+        let as_opened = worktree.clone();
         let filter = media::take_filter(&mut worktree)?;
         let mut guard = Guard::new(&self.lansync_dir(), worktree.git_dir())?;
         let mut lock = IndexLock::take(worktree.index_path(), &mut guard)?;
@@ -293,19 +294,34 @@ impl Repository {
             return Err(WorktreeError::Busy { branch: branch.clone(), source: None }.into());
         }
 
+        // One that was killed goes to its end first, which is where its files are as they shall be.
+        let half = guard.half_way(from);
+        if let Some(half) = half
+            && half != to
+            && self.is_ancestor(half, to)?
+        {
+            drop(lock);
+            drop(guard);
+            self.move_worktree(as_opened.clone(), branch, name, from, half)?;
+            return self.move_worktree(as_opened, branch, name, half, to);
+        }
         let changes = Changes::between(&worktree, from, to)?;
         let lfs = Lfs::new(&worktree, &changes.new, self.media_store(), filter)?;
-        let mut placer = Placer::new(&worktree, &root, guard.scratch(), &changes, lfs)?;
-        let (mut index, standing) = look(&worktree, &root, &changes, &mut placer)?;
+        let scratch = guard.scratch().to_owned();
+        let mut placer = Placer::new(&worktree, &root, &scratch, &changes, lfs)?;
+        let (mut index, standing) = look(&worktree, &root, &changes, half == Some(to), &mut placer)?;
         placer.has_media(&changes)?;
+        guard.begins(from, to)?;
         placer.place_all(&changes, &standing)?;
         changes.put_into(&mut index, &root)?;
         changes::write_index(&index, &mut lock.file).map_err(io_at(&worktree.index_path()))?;
-        lock.commit()?;
         guard.will_move(&locks, to)?;
         let transaction = prepare(&worktree, "HEAD", from, to)
             .map_err(|source| WorktreeError::Busy { branch: branch.clone(), source: Some(source) })?;
+        // From the first file to the ref some lock of git's is held, so that whoever heeds them sees no half move.
+        lock.commit()?;
         transaction.commit(committer(&worktree).to_ref(&mut Default::default()))?;
+        guard.done();
         platform::sync(&self.common_dir().join(name));
         Ok(())
     }

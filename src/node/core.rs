@@ -68,6 +68,8 @@ pub(super) struct Core {
     pub(super) mesh: Mesh,
     /// Commits whose objects were published or verified here: these are served, and trusted to be whole.
     pub(super) held: Arc<BTreeSet<ObjectId>>,
+    /// How many lines proposals change.
+    pub(super) lines: Arc<super::reading::Lines>,
     /// Local branches as they were when last looked at.
     pub(super) branches: BTreeMap<BranchName, ObjectId>,
     /// Proposal to the revision last shown here.

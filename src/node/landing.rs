@@ -2,20 +2,25 @@
 //!
 //! One job at a time touches the repository's refs, so nothing here races with itself.
 
+mod approving;
+mod work;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+pub(super) use self::approving::Approving;
+use self::approving::{Landed, answer};
+pub(super) use self::work::Verdict;
+use self::work::{merge, paths, settle, whole};
 use super::absent::Absent;
 use super::core::Core;
 use super::keeping::Keeping;
-use super::run::{Answer, Wake};
+use super::run::Wake;
 use super::sessions::millis;
-use crate::api::{ApproveDone, Refusal, Reply};
 use crate::approval::{Landable, RULES, Unsettled};
-use crate::eventlog::{Approve, Extensions, Land, Payload};
-use crate::git::{Adopted, Clash, MergeError, Merged, Repository};
+use crate::git::{Adopted, Merged, Repository};
 use crate::hlc::Millis;
-use crate::id::{BranchName, EventId, Lid, ObjectId};
+use crate::id::{BranchName, Lid, ObjectId};
 use crate::limits;
 
 // The merge that is written into landings is the one that is recomputed.
@@ -48,26 +53,6 @@ pub(super) struct LandingState {
     landed: Vec<Landed>,
 }
 
-/// An `approve` on its way.
-pub(super) struct Approving {
-    pub(super) revision: EventId,
-    pub(super) commit: ObjectId,
-    pub(super) message: String,
-    pub(super) reply: Answer,
-}
-
-/// The answer to an `approve` that landed.
-struct Landed {
-    done: ApproveDone,
-    new: ObjectId,
-    /// No longer than this: what it needs may not be here.
-    until: Millis,
-    reply: Answer,
-}
-
-/// How long an `approve` waits for its refs. Milliseconds are usual; a large checkout takes as long as it takes.
-const LANDED_WAIT: Millis = 5_000;
-
 /// A finished job.
 pub(super) enum LandingWork {
     /// Landings that were recomputed.
@@ -80,17 +65,6 @@ pub(super) enum LandingWork {
     Compared { carried: super::carrying::Carried, same: bool },
     /// Refs were moved.
     Refs(super::moving::Report),
-}
-
-/// What recomputing a landing came to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Sound,
-    Unsound,
-    /// Not possible with what is here.
-    NotHere,
-    /// Its objects were here, and were pruned.
-    Gone,
 }
 
 impl LandingState {
@@ -232,29 +206,6 @@ impl Core {
         super::objects::with_repo(self, job, |done| Wake::Landing(Box::new(LandingWork::Settled(done))));
     }
 
-    fn start_approve(&mut self, approving: Approving) {
-        let Some(revision) = self.state.revision(&approving.revision) else {
-            let _ = approving.reply.send(Err(Refusal::plain("unknown", "the revision is gone")));
-            return;
-        };
-        let Some(heads) = self.state.branch(&revision.target) else {
-            let _ = approving.reply.send(Err(Refusal::plain("unknown", "its target is not a canonical branch")));
-            return;
-        };
-        let landable = Landable {
-            branch: revision.target.clone(),
-            heads: heads.lids(),
-            head_commits: heads.commits(),
-            revision: Some(approving.revision),
-            tip: approving.commit,
-            approvals: Vec::new(),
-        };
-        self.landing.busy = true;
-        let job = landable.clone();
-        let then = |merged| Wake::Landing(Box::new(LandingWork::Approved { approving, landable, merged }));
-        super::objects::with_repo(self, move |repo| merge(repo, &job), then);
-    }
-
     pub(super) fn landing_done(&mut self, now: Millis, work: LandingWork) {
         self.landing.busy = false;
         match work {
@@ -374,7 +325,8 @@ impl Core {
                 if !self.completable().contains(&landable) {
                     return;
                 }
-                let (land, refs) = self.landing_event(&landable, new);
+                let carriers = self.state.carriers_of(&landable.heads);
+                let (land, refs) = landable.land(new, self.state.demands().rules, carriers);
                 if let Err(refusal) = self.write(now, |writer| writer.add(land, refs).map(drop)) {
                     self.problem(&refusal);
                 }
@@ -394,191 +346,4 @@ impl Core {
         self.landing.remember_conflict(key(landable), paths);
         self.notice(kind, None, Some(branch), Some(landable.tip), text);
     }
-
-    fn landing_event(&self, landable: &Landable, new: ObjectId) -> (Payload, Vec<EventId>) {
-        let mut refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
-        refs.extend(landable.revision);
-        refs.extend(&landable.approvals);
-        let land = Land {
-            branch: landable.branch.clone(),
-            heads: landable.heads.clone(),
-            revision: landable.revision,
-            tip: landable.tip,
-            approvals: landable.approvals.clone(),
-            new,
-            rules: self.state.demands().rules,
-            extensions: Extensions::default(),
-        };
-        (Payload::Land(land), refs)
-    }
-
-    /// The approval, and in the same append the landing if the policy is then met and it is clean.
-    fn write_approval(
-        &mut self,
-        now: Millis,
-        approving: Approving,
-        mut landable: Landable,
-        merged: Result<Merged, String>,
-    ) {
-        let Approving { revision, commit, message, reply } = approving;
-        let Some(known) = self.state.revision(&revision) else { return };
-        let proposal = format!("{}/{}", self.state.handle(&known.member), known.branch);
-        let mut needs = Vec::new();
-        let new = match merged {
-            Ok(Merged::FastForward(new) | Merged::Commit(new)) => Some(new),
-            Ok(Merged::Conflict(clashes)) => {
-                let (branch, paths) = (&landable.branch, paths(&clashes));
-                needs.push(format!("a merge with {branch}, by hand: {}", paths.join(", ")));
-                self.landing.remember_conflict(key(&landable), paths);
-                None
-            }
-            Err(why) => {
-                let _ = reply.send(Err(Refusal::plain("merge", format!("{proposal} cannot be merged: {why}"))));
-                return;
-            }
-        };
-        let mut approve_refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
-        approve_refs.push(revision);
-        let onto = landable.heads.clone();
-        let approve = Payload::Approve(Approve { revision, commit, onto, message, extensions: Extensions::default() });
-        let missing = self.approvals_missing_after_mine(&known, &commit);
-        if missing > 0 {
-            needs.push(format!("{missing} more approval{}", if missing == 1 { "" } else { "s" }));
-        }
-        let earlier = self.state.proposal(&known.proposal);
-        let mut approvals: Vec<EventId> = earlier
-            .into_iter()
-            .flat_map(|proposal| proposal.approvals.iter().map(|one| (one.id, one.commit)).collect::<Vec<_>>())
-            .filter(|(_, approved)| *approved == commit)
-            .map(|(id, _)| id)
-            .take(31)
-            .collect();
-        let lands = new.filter(|_| needs.is_empty());
-        // The landing names the approval, whose id is known only once it is written.
-        let carriers: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
-        let rules = self.state.demands().rules;
-        let written = self.write(now, |writer| {
-            let approval = writer.add(approve, approve_refs)?;
-            if let Some(new) = lands {
-                approvals.push(approval);
-                approvals.sort_unstable();
-                landable.approvals = approvals;
-                let mut refs = carriers;
-                refs.push(revision);
-                refs.extend(&landable.approvals);
-                let land = Land {
-                    branch: landable.branch.clone(),
-                    heads: landable.heads.clone(),
-                    revision: Some(revision),
-                    tip: commit,
-                    approvals: landable.approvals.clone(),
-                    new,
-                    rules,
-                    extensions: Extensions::default(),
-                };
-                writer.add(Payload::Land(land), refs)?;
-            }
-            Ok(())
-        });
-        if let Err(refusal) = written {
-            let _ = reply.send(Err(refusal));
-            return;
-        }
-        let done = ApproveDone {
-            proposal,
-            commit: commit.to_string(),
-            branch: landable.branch.to_string(),
-            landed: lands.map(|commit| commit.to_string()),
-            needs,
-        };
-        self.once_durable(Box::new(move |core, result| match result {
-            Ok(()) => match lands {
-                Some(new) => {
-                    let until = core.clock.steady() + LANDED_WAIT;
-                    core.landing.landed.push(Landed { done, new, until, reply });
-                }
-                None => answer(&done, reply),
-            },
-            Err(refusal) => drop(reply.send(Err(refusal))),
-        }));
-    }
-
-    /// How many approvals of this commit would be missing if I approved it now.
-    fn approvals_missing_after_mine(&self, revision: &crate::approval::Revision, commit: &ObjectId) -> usize {
-        let proposal = self.state.proposal(&revision.proposal);
-        proposal.map_or(0, |proposal| self.state.approvals_missing(&proposal, commit, self.my_member()))
-    }
-}
-
-fn answer(done: &ApproveDone, reply: Answer) {
-    let value = serde_json::to_value(done).unwrap_or_default();
-    let _ = reply.send(Ok(vec![Reply::Done { value }]));
-}
-
-fn merge(repo: &Repository, landable: &Landable) -> Result<(Merged, Option<Adopted>), String> {
-    repo.merge(RULES, &landable.head_commits, landable.tip, &landable.branch).map_err(|error| error.to_string())
-}
-
-/// What clashes, each as a path and why.
-fn paths(clashes: &[Clash]) -> Vec<String> {
-    let one = |clash: &Clash| super::settings::clip(&format!("{} ({})", clash.path, clash.why));
-    clashes.iter().map(one).collect()
-}
-
-/// Are all objects that a commit reaches here, by way of lansync?
-fn whole(repo: &Repository, held: &BTreeSet<ObjectId>, newest: &[ObjectId], commit: &ObjectId) -> bool {
-    held.contains(commit) || newest.iter().any(|newest| repo.is_ancestor(*commit, *newest).unwrap_or(false))
-}
-
-/// Recomputes landings, each after those it is on. What is not here yet is stored.
-fn settle(
-    repo: &Repository,
-    unsettled: Vec<Unsettled>,
-    whole: impl Fn(&ObjectId) -> bool,
-    held: &BTreeSet<ObjectId>,
-) -> Vec<(Unsettled, Verdict, Option<Adopted>)> {
-    let mut sound_here: BTreeSet<Lid> = BTreeSet::new();
-    let mut done = Vec::new();
-    for next in unsettled {
-        if !next.waits_for.iter().all(|lid| sound_here.contains(lid)) {
-            continue;
-        }
-        let (verdict, adopted) =
-            if whole(&next.content.tip) { recompute(repo, &next, &whole, held) } else { (Verdict::NotHere, None) };
-        if verdict == Verdict::Sound {
-            sound_here.insert(next.lid);
-        }
-        done.push((next, verdict, adopted));
-    }
-    done
-}
-
-fn recompute(
-    repo: &Repository,
-    next: &Unsettled,
-    whole: &impl Fn(&ObjectId) -> bool,
-    held: &BTreeSet<ObjectId>,
-) -> (Verdict, Option<Adopted>) {
-    let content = &next.content;
-    // It came with those that follow it, or was merged here just before.
-    let merged = if repo.has(&content.new) && whole(&content.new) {
-        repo.recompute(content.rules, &next.heads, content.tip, &content.branch).map(|merged| (merged, None))
-    } else {
-        repo.merge(content.rules, &next.heads, content.tip, &content.branch)
-    };
-    let verdict = match merged {
-        Ok((Merged::FastForward(new) | Merged::Commit(new), adopted)) => {
-            return (if new == content.new { Verdict::Sound } else { Verdict::Unsound }, adopted);
-        }
-        Ok((Merged::Conflict(_), _)) => Verdict::Unsound,
-        // So on every machine.
-        Err(MergeError::Malformed(_) | MergeError::Collision) => Verdict::Unsound,
-        Err(error) => {
-            tracing::warn!(%error, "a landing cannot be recomputed yet");
-            let missing = matches!(error, MergeError::Missing(_)) && held.contains(&content.tip);
-            let gone = missing && !repo.connected(&[content.tip], &next.heads).unwrap_or(true);
-            if gone { Verdict::Gone } else { Verdict::NotHere }
-        }
-    };
-    (verdict, None)
 }

@@ -64,11 +64,11 @@ fn read(repo: Repository, store: Store) -> Result<Snapshot, StoreError> {
         asks: Vec::new(),
         held: Arc::new(held.keys().filter_map(|key| std::str::from_utf8(key).ok()?.parse().ok()).collect()),
         conflicts: Default::default(),
+        lines: Default::default(),
         moves: Moves::default(),
         not_shared: Vec::new(),
         unsent,
         problems: Vec::new(),
         notices: Vec::new(),
-        open: Default::default(),
     })
 }

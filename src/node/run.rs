@@ -191,6 +191,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         hearings: super::hearing::Hearings::default(),
         known,
         mesh: Mesh::new(me, u64::from_be_bytes(seed)),
+        lines: Arc::default(),
         held: Arc::new(objects.keys().filter_map(|key| std::str::from_utf8(key).ok()?.parse().ok()).collect()),
         branches: super::look::recall_branches(&branches),
         shown: shown.iter().filter_map(|(key, value)| Some((event_id(key)?, event_id(value)?))).collect(),

@@ -1,23 +1,22 @@
 //! Sessions: say hello, keep one for each peer, pass on what is said.
 
+mod said;
+mod streams;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+pub(super) use self::streams::{Outgoing, SessionEnd, read_session, write_session};
 use super::clocks::Held;
 use super::core::Core;
 use super::run::Wake;
-use crate::approval::{ChainAnswer, Rejected};
-use crate::eventlog::{Durable, Event, FrontierEntry, Located, Malformed};
+use crate::eventlog::FrontierEntry;
 use crate::hlc::Millis;
 use crate::id::PeerId;
 use crate::limits;
 use crate::quic::{CloseCode, Connection, FrameError, RecvStream, SendStream, keep_dialled_by_lower};
-use crate::sync::{Hello, Input, JoinMessage, Message, Output, ask_again_at};
-
-/// A frame for a neighbour; is it to be told when it has left?
-pub(super) type Outgoing = (Vec<u8>, bool);
+use crate::sync::{Hello, Input, JoinMessage, Message, Output};
 
 /// One session.
 pub(super) struct Session {
@@ -38,27 +37,6 @@ pub(super) struct Session {
 
 /// What is said to one that finds no room, or is let go for others. It dials others.
 const ENOUGH: &str = "it has enough neighbours";
-
-/// Turns in which two chains of a feed are compared in one session: a million events take four.
-const CHAIN_TURNS: u8 = 16;
-
-/// Why a session ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SessionEnd {
-    pub(super) why: String,
-    /// It said goodbye, or another connection took over.
-    orderly: bool,
-    /// It says that we are no member.
-    pub(super) turned_away: bool,
-    /// It has enough neighbours without us: it is there, so nobody need be told.
-    let_go: bool,
-}
-
-impl SessionEnd {
-    fn new(why: String, orderly: bool) -> Self {
-        Self { why, orderly, turned_away: false, let_go: false }
-    }
-}
 
 /// A connection on which the first frame was read.
 pub(super) struct Arrival {
@@ -226,169 +204,6 @@ impl Core {
         self.sessions.get(peer).is_some_and(|current| current.id == session)
     }
 
-    pub(super) fn said(&mut self, now: Millis, peer: PeerId, session: u64, message: Message) {
-        if !self.is_current(&peer, session) {
-            return self.said_in_hearing(now, peer, session, message);
-        }
-        match message {
-            Message::Frontier { entries, last } => {
-                let located = self.located(now, peer, &entries);
-                let entries = entries.len();
-                self.sync.handle(now, Input::Frontier { peer, located, entries, last });
-            }
-            Message::Held(entries) => {
-                let heads = self.located(now, peer, &entries).heads;
-                self.sync.handle(now, Input::Has { peer, heads });
-            }
-            Message::Answered => self.sync.handle(now, Input::Answered(peer)),
-            Message::Enough => self.sync.handle(now, Input::Enough(peer)),
-            Message::Pieces { pack, here, asks } => self.pieces_told(now, peer, pack, here, asks),
-            Message::Objects(commits) => self.sync.handle(now, Input::Serves { peer, commits }),
-            Message::Chain(samples) => self.compare_chain(now, peer, &samples),
-            Message::Clock(shows) => self.clocks.told.heard(peer, shows, now),
-            // Events come as such; what is unknown is for later versions.
-            Message::Events(_) | Message::Over { .. } | Message::Unknown(_) => {}
-        }
-        let durable = self.durable_at(&peer);
-        if let Some(known) = self.known.get_mut(&peer) {
-            known.durable = durable.max(known.durable);
-        }
-    }
-
-    /// Where a neighbour's heads stand here. One that is on none of our chains shows a fork: samples are told.
-    fn located(&mut self, now: Millis, peer: PeerId, entries: &[FrontierEntry]) -> Located {
-        let located = self.state.locate(entries);
-        if let Some(session) = self.sessions.get_mut(&peer) {
-            let room = limits::FRONTIER_ENTRIES.saturating_sub(session.ahead.len());
-            session.ahead.extend(located.ahead.iter().copied().take(room));
-        }
-        for feed in &located.parted {
-            let samples = self.state.samples(feed);
-            self.say(now, peer, Message::Chain(samples).encode(), false);
-        }
-        located
-    }
-
-    /// Events are durable that neighbours told of before they were here: those need not be sent them.
-    pub(super) fn caught_up(&mut self, now: Millis, events: &[(u32, Durable<Arc<Event>>)]) {
-        for (peer, session) in &mut self.sessions {
-            let mut told = |event: &Event| session.ahead.remove(&FrontierEntry::of(event));
-            let told = events.iter().map(|(strand, event)| (*strand, event.get())).filter(|(_, event)| told(event));
-            let heads: Vec<(u32, u64)> = told.map(|(strand, event)| (strand, event.body().seq)).collect();
-            if !heads.is_empty() {
-                self.sync.handle(now, Input::Has { peer: *peer, heads });
-            }
-        }
-    }
-
-    /// A neighbour's chain of a feed parts from ours: say where, or send what proves it.
-    fn compare_chain(&mut self, now: Millis, peer: PeerId, samples: &[FrontierEntry]) {
-        let asked = |session: &mut Session, feed| {
-            let times = session.chains.entry(feed).or_insert(0u8);
-            *times = times.saturating_add(1);
-            *times <= CHAIN_TURNS
-        };
-        let Some(feed) = samples.first().map(|sample| sample.feed) else { return };
-        if !self.sessions.get_mut(&peer).is_some_and(|session| asked(session, feed)) {
-            return;
-        }
-        match self.state.answer_chain(samples) {
-            ChainAnswer::Same => {}
-            ChainAnswer::Samples(samples) => self.say(now, peer, Message::Chain(samples).encode(), false),
-            ChainAnswer::Parts { strand, from, around } => {
-                // Found: what is said of it after this can tell nothing more.
-                if let Some(session) = self.sessions.get_mut(&peer) {
-                    session.chains.insert(feed, CHAIN_TURNS);
-                }
-                self.say(now, peer, Message::Chain(around).encode(), false);
-                self.sync.handle(now, Input::Lacks { peer, from: vec![(strand, from)] });
-            }
-        }
-    }
-
-    pub(super) fn flushed(&mut self, now: Millis, peer: PeerId, session: u64) {
-        if self.is_current(&peer, session) {
-            self.sync.handle(now, Input::Flushed(peer));
-        } else {
-            self.flushed_in_hearing(now, peer, session);
-        }
-    }
-
-    /// Checks events against the log and takes them in; they are durable and forwarded soon after.
-    pub(super) fn sent(
-        &mut self,
-        now: Millis,
-        peer: PeerId,
-        session: u64,
-        events: Vec<Event>,
-        malformed: Option<Malformed>,
-    ) {
-        if !self.is_current(&peer, session) {
-            return self.sent_in_hearing(now, peer, session, events, malformed);
-        }
-        if self.log_lost.is_some() {
-            return;
-        }
-        // What was looked at and is in the log, or soon will be. Of anything else it can say what it likes.
-        let mut heads = Vec::with_capacity(events.len());
-        let wall = self.clock.wall();
-        let horizon = wall.saturating_add(millis(limits::CLOCK_DRIFT));
-        let mut until: Option<Millis> = None;
-        for event in events {
-            let due = self.state.due(&event);
-            if due > horizon {
-                // Held: as if it had not been received yet, here and for whoever asks.
-                self.hold_back(&peer, Held { author: event.body().author, due });
-                let again = ask_again_at(due, wall, now);
-                until = Some(until.map_or(again, |until| until.min(again)));
-                continue;
-            }
-            let id = event.id();
-            match self.state.check(&event) {
-                Ok(Some(checked)) => self.take_in(event, checked),
-                Ok(None) => {}
-                Err(Rejected::Unreadable) => return self.log_unreadable(now),
-                // What is on top of a held event waits with it. It is due itself, so that event is as well by now.
-                Err(Rejected::Gap | Rejected::MissingPast(_)) if self.holds_back(&peer) => {
-                    let soon = now + millis(limits::ASK_SOON);
-                    until = Some(until.map_or(soon, |until| until.min(soon)));
-                    continue;
-                }
-                Err(why) => return self.misbehaved(now, peer, &event, why),
-            }
-            heads.extend(self.state.place_of(&id).map(|place| (place.strand, place.seq)));
-        }
-        self.sync.handle(now, Input::Told { peer, heads });
-        if let Some(until) = until {
-            self.sync.handle(now, Input::Held { peer, until });
-        }
-        if let Some(why) = malformed {
-            self.drop_peer(now, peer, &format!("it sent what is no event: {why}"));
-        }
-    }
-
-    fn holds_back(&self, peer: &PeerId) -> bool {
-        self.sessions.get(peer).is_some_and(|session| session.held.is_some())
-    }
-
-    fn hold_back(&mut self, peer: &PeerId, held: Held) {
-        let Some(session) = self.sessions.get_mut(peer) else { return };
-        // Of several the one that takes longest.
-        if session.held.is_none_or(|old| old.due <= held.due) {
-            session.held = Some(held);
-        }
-        if !std::mem::replace(&mut session.held_told, true) {
-            let who = self.peer_name(&held.author);
-            let text = format!("an event of {who} is ahead of this machine's clock and waits; check both clocks");
-            self.notice("clock", Some(who), None, None, text);
-        }
-    }
-
-    fn misbehaved(&mut self, now: Millis, peer: PeerId, event: &Event, why: Rejected) {
-        let author = self.peer_name(&event.body().author);
-        self.drop_peer(now, peer, &format!("it sent an event of {author} that was rejected: {why}"));
-    }
-
     /// Ends a session for a peer's mistake, with the reason on both sides.
     pub(super) fn drop_peer(&mut self, now: Millis, peer: PeerId, why: &str) {
         tracing::warn!(peer = %peer.short(), why, "session ended for a mistake");
@@ -525,81 +340,4 @@ impl Core {
 
 pub(super) fn millis(duration: std::time::Duration) -> Millis {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-pub(super) async fn write_session(
-    wake: mpsc::Sender<Wake>,
-    peer: PeerId,
-    session: u64,
-    mut send: SendStream,
-    mut outbox: mpsc::Receiver<Outgoing>,
-) {
-    while let Some((bytes, flush)) = outbox.recv().await {
-        if send.write_frame(&bytes).await.is_err() {
-            // The reader notices the end and says why.
-            return;
-        }
-        if flush {
-            let _ = wake.send(Wake::Flushed { peer, session }).await;
-        }
-    }
-}
-
-pub(super) async fn read_session(
-    wake: mpsc::Sender<Wake>,
-    peer: PeerId,
-    session: u64,
-    connection: Connection,
-    recv: RecvStream,
-) {
-    let mut recv = recv;
-    let end = loop {
-        let bytes = match recv.read_frame(limits::FRAME_BYTES).await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => break SessionEnd::new("its control stream ended".to_owned(), true),
-            Err(error) => {
-                if let Some(closed) = connection.close_reason() {
-                    let turned_away = closed.by_peer && closed.code == Some(CloseCode::NotAMember);
-                    let let_go = closed.by_peer && closed.code == Some(CloseCode::Busy) && closed.why == ENOUGH;
-                    let orderly = closed.code == Some(CloseCode::Bye);
-                    break SessionEnd { orderly, why: closed.why, turned_away, let_go };
-                }
-                let code = match error {
-                    FrameError::TooLarge { .. } => CloseCode::TooLarge,
-                    _ => CloseCode::Protocol,
-                };
-                connection.close(code, &error.to_string());
-                break SessionEnd::new(error.to_string(), false);
-            }
-        };
-        let message = match Message::decode(&bytes) {
-            Ok(message) => message,
-            Err(error) => {
-                connection.close(CloseCode::Protocol, &error.to_string());
-                break SessionEnd::new(error.to_string(), false);
-            }
-        };
-        let said = match message {
-            Message::Events(events) => {
-                // Signatures are checked here, beside the loop, in the order in which events came.
-                let check = move || {
-                    let mut checked = Vec::with_capacity(events.len());
-                    for bytes in &events {
-                        match Event::decode(bytes) {
-                            Ok(event) => checked.push(event),
-                            Err(malformed) => return (checked, Some(malformed)),
-                        }
-                    }
-                    (checked, None)
-                };
-                let Ok((events, malformed)) = tokio::task::spawn_blocking(check).await else { return };
-                Wake::Sent { peer, session, events, malformed }
-            }
-            message => Wake::Said { peer, session, message },
-        };
-        if wake.send(said).await.is_err() {
-            return;
-        }
-    };
-    let _ = wake.send(Wake::Ended { peer, session, end }).await;
 }

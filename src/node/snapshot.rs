@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Moves};
+use super::reading::Lines;
 use crate::api::{NotShared, Notice, Refusal};
-use crate::approval::{Proposal, State};
+use crate::approval::State;
 use crate::eventlog::store::Store;
 use crate::git::Repository;
 use crate::hlc::Millis;
@@ -51,13 +52,13 @@ pub(crate) struct Snapshot {
     pub(crate) asks: Vec<AskInfo>,
     pub(crate) held: Arc<BTreeSet<ObjectId>>,
     pub(crate) conflicts: Conflicts,
+    /// How many lines proposals change, as far as it was asked for.
+    pub(crate) lines: Arc<Lines>,
     pub(crate) moves: Moves,
     pub(crate) not_shared: Vec<NotShared>,
     pub(crate) unsent: u64,
     pub(crate) problems: Vec<Refusal>,
     pub(crate) notices: Vec<Notice>,
-    /// Its open proposals, once they were asked for.
-    pub(crate) open: OnceLock<Vec<Proposal>>,
 }
 
 impl Core {
@@ -77,12 +78,12 @@ impl Core {
             asks: asks.map(|ask| AskInfo { handle: ask.handle.clone(), name: ask.name.clone() }).collect(),
             held: self.held.clone(),
             conflicts: self.landing.conflicts.clone(),
+            lines: self.lines.clone(),
             moves: self.moves.clone(),
             not_shared: self.not_shared.clone(),
             unsent: self.unsent(),
             problems: self.problems(),
             notices: self.recent.iter().cloned().collect(),
-            open: OnceLock::new(),
         }
     }
 

@@ -132,24 +132,47 @@ impl Lan {
     /// # Panics
     /// Where that fails: since there is a network at all, it should not.
     pub fn host(&self, name: &str) -> Host<'_> {
+        self.plug(name, |number, pid| {
+            let veth = format!("link add p{number} type veth peer name eth0 netns {pid}\n");
+            self.switch.ip(&format!("{veth}link set p{number} master br0 up\n")).map(|()| None)
+        })
+    }
+
+    /// One at the end of a cable that each frame takes so many milliseconds to pass, either way.
+    ///
+    /// # Panics
+    /// Where that fails: `/dev/net/tun` and Python are needed.
+    pub fn host_afar(&self, name: &str, millis: u32) -> Host<'_> {
+        self.plug(name, |number, pid| {
+            let mut command = self.switch.command("python3");
+            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/figures/delay.py"));
+            command.args([format!("p{number}"), format!("q{number}"), millis.to_string()]);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut cable = command.spawn().map_err(|error| Missing(format!("python3: {error}")))?;
+            let ready = cable.stdout.as_mut().expect("piped").read_exact(&mut [0; 6]);
+            ready.map_err(|_| Missing("delay.py ended".to_owned()))?;
+            let plugged = format!("link set q{number} netns {pid} name eth0\nlink set p{number} master br0 up\n");
+            self.switch.ip(&plugged).map(|()| Some(cable))
+        })
+    }
+
+    /// Makes a host; `cable` lays its `eth0` into the namespace that a process holds.
+    fn plug(&self, name: &str, cable: impl Fn(u8, u32) -> Result<Option<Child>, Missing>) -> Host<'_> {
         let number = self.hosts.get() + 1;
         self.hosts.set(number);
         let mut command = self.switch.command("unshare");
         command.args(["--net", "--", "cat"]);
         let made = Namespace::hold(command, self.switch.user).and_then(|namespace| {
-            let pid = namespace.holder.id();
-            self.switch.ip(&format!(
-                "link add p{number} type veth peer name eth0 netns {pid}\nlink set p{number} master br0 up\n"
-            ))?;
+            let cable = cable(number, namespace.holder.id())?;
             // Addresses are usable at once: nobody else can have them.
             namespace.ip(&format!(
                 "link set lo up\nlink set eth0 addrgenmode none\naddr add 10.77.0.{number}/24 brd + dev eth0\n\
                  addr add fe80::{number:x}/64 dev eth0 nodad\nlink set eth0 up\n"
             ))?;
-            Ok(namespace)
+            Ok((namespace, cable))
         });
         match made {
-            Ok(namespace) => Host { lan: self, namespace, name: name.to_owned(), number },
+            Ok((namespace, cable)) => Host { lan: self, namespace, cable, name: name.to_owned(), number },
             Err(why) => panic!("no host {name}: {why}"),
         }
     }
@@ -160,8 +183,19 @@ impl Lan {
 pub struct Host<'a> {
     lan: &'a Lan,
     namespace: Namespace,
+    /// Who delays its frames, if anybody does.
+    cable: Option<Child>,
     name: String,
     number: u8,
+}
+
+impl Drop for Host<'_> {
+    fn drop(&mut self) {
+        if let Some(mut cable) = self.cable.take() {
+            let _ = cable.kill();
+            let _ = cable.wait();
+        }
+    }
 }
 
 impl Host<'_> {

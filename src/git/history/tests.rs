@@ -1,5 +1,6 @@
 //! The answers against those of real git.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -154,7 +155,11 @@ fn lines_are_counted_as_git_does() {
         let range = format!("{one}...{other}");
         let (ok, text) = try_git(dir.path(), &["diff", "--shortstat", "--minimal", &range], b"");
         if ok {
-            let stats = repository.line_stats(Some(one), other).expect("all is here");
+            let base = repository.merge_base(one, other).expect("all is here");
+            let branched = repository.branched(&[(vec![one], other)], &BTreeSet::new())[0].expect("all is here");
+            assert_eq!(branched.base, base);
+            assert_eq!(branched.commits, repository.commits_between(&[one], other, 0).expect("all is here").1);
+            let stats = repository.line_stats(base, other).expect("all is here");
             let expected = (figure(&text, "insertion"), figure(&text, "deletion"), figure(&text, "changed"), true);
             assert_eq!((stats.added, stats.removed, stats.files, stats.whole), expected);
         }

@@ -1,5 +1,6 @@
 //! One move at a time in one work tree; and notes of the locks of git's that it holds, so that those which a killed
-//! move left behind can be told from everybody else's and taken away.
+//! move left behind can be told from everybody else's and taken away, and of where it moves, so that files which one
+//! left half way can be told from a person's.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -18,6 +19,8 @@ pub(super) struct Guard {
     path: PathBuf,
     scratch: PathBuf,
     held: bool,
+    /// From where to where files are half moved.
+    half: Option<(ObjectId, ObjectId)>,
 }
 
 impl Guard {
@@ -68,7 +71,7 @@ impl Guard {
     fn open(directory: &Path, name: &str) -> Result<Self, Stop> {
         let (path, scratch) = (directory.join(name), directory.join(format!("files-{name}")));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        Ok(Self { file: file.map_err(io_at(&path))?, path, scratch, held: false })
+        Ok(Self { file: file.map_err(io_at(&path))?, path, scratch, held: false, half: None })
     }
 
     fn try_lock(&mut self) -> Result<bool, Stop> {
@@ -89,17 +92,47 @@ impl Guard {
                     (platform::identity(Path::new(lock)).as_deref() == Some(identity)).then_some(lock)
                 }
                 ["ref", noted, to, lock] => was_left(Path::new(lock), noted, to).then_some(lock),
+                ["move", from, to] => {
+                    self.half = from.parse().ok().zip(to.parse().ok());
+                    None
+                }
                 _ => None,
             };
             if let Some(lock) = ours.map(Path::new) {
                 fs::remove_file(lock).map_err(io_at(lock))?;
             }
         }
-        self.file.set_len(0).map_err(io_at(&self.path))?;
+        self.keep_half().map_err(io_at(&self.path))?;
         match fs::remove_dir_all(&self.scratch) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at(&self.scratch)(error).into()),
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// Where a move of the branch from `from` was going that did not get there, so that some files may be as they
+    /// shall be.
+    pub(super) fn half_way(&mut self, from: ObjectId) -> Option<ObjectId> {
+        // The branch is elsewhere by now, so whatever is changed is somebody's.
+        self.half = self.half.filter(|(began, _)| *began == from);
+        self.half.map(|(_, to)| to)
+    }
+
+    /// Notes that files are about to be moved.
+    pub(super) fn begins(&mut self, from: ObjectId, to: ObjectId) -> Result<(), Stop> {
+        self.half = Some((from, to));
+        self.note(&half_line(from, to))
+    }
+
+    /// All is moved.
+    pub(super) fn done(&mut self) {
+        self.half = None;
+    }
+
+    /// Forgets everything but a move that did not get to its end.
+    fn keep_half(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.half.map_or(Ok(()), |(from, to)| self.file.write_all(half_line(from, to).as_bytes()))
     }
 
     /// Notes that the file at `file` is ours when it is found as `lock`, if the file system can tell it from others.
@@ -141,6 +174,10 @@ impl Guard {
     }
 }
 
+fn half_line(from: ObjectId, to: ObjectId) -> String {
+    format!("move\t{from}\t{to}\n")
+}
+
 /// Whether the lock of a ref is one that a killed move left: made just after it said so, for where it moved to or not
 /// written yet, and held longer than any command of git's holds one.
 fn was_left(lock: &Path, noted: &str, to: &str) -> bool {
@@ -164,7 +201,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if self.held {
             // A note of a lock that is gone matches no later one, so that a failure here does no harm.
-            drop(self.file.set_len(0));
+            drop(self.keep_half());
             drop(fs::remove_dir_all(&self.scratch));
             // Closing alone would not do while a process that was just forked still has the file.
             drop(self.file.unlock());

@@ -108,10 +108,13 @@ impl Changed {
 
 /// Makes sure that nothing in the index or the files is anybody's own. Gives the index, and how each path that
 /// changes stands on the disk right now.
+///
+/// `half`: a move to there was killed, so that what already is as it shall be is that one's, and nobody's own.
 pub(super) fn look(
     repo: &gix::Repository,
     root: &Path,
     changes: &Changes,
+    half: bool,
     placer: &mut Placer<'_>,
 ) -> Result<(gix::index::File, BTreeMap<BString, Standing>), Stop> {
     let index = repo.open_index()?;
@@ -122,7 +125,7 @@ pub(super) fn look(
     if index.is_sparse() || entries.iter().any(|entry| entry.flags.contains(Flags::SKIP_WORKTREE)) {
         return Err(Stop::NotClean(NotClean::Sparse));
     }
-    staged(&index, changes)?;
+    staged(&index, changes, half)?;
 
     let mut standing = BTreeMap::new();
     let mut changed = Changed::default();
@@ -142,7 +145,7 @@ pub(super) fn look(
             EntryStatus::NeedsUpdate(_) => {}
             EntryStatus::Conflict { .. } => return Err(Stop::NotClean(NotClean::Unmerged)),
             EntryStatus::IntentToAdd => changed.add(rela_path.as_ref()),
-            // A move that was killed may have got this far: then it is as it was, or as it shall be.
+            // Looked at below, as the new commit's attributes have it.
             EntryStatus::Change(_) if changes.paths.contains_key(&rela_path) => {}
             EntryStatus::Change(_) => {
                 let item = changes::Item { mode: entry.mode, id: entry.id };
@@ -155,7 +158,9 @@ pub(super) fn look(
 
     for (path, change) in &changes.paths {
         let found = placer.standing(path.as_ref())?;
-        if found.is(change.new) {
+        // The directory of a submodule is left as it is.
+        let submodules = change.new.is_some_and(|item| item.mode == Mode::COMMIT);
+        if (half || submodules) && found.is(change.new) {
             standing.insert(path.clone(), found);
             continue;
         }
@@ -174,12 +179,13 @@ pub(super) fn look(
     Ok((index, standing))
 }
 
-/// The index must hold, for each path, what the old commit has or what the new one has.
-fn staged(index: &gix::index::File, changes: &Changes) -> Result<(), Stop> {
+/// The index must hold, for each path, what the old commit has; or what the new one has, after a move that was killed.
+fn staged(index: &gix::index::File, changes: &Changes, half: bool) -> Result<(), Stop> {
     let mut changed = Changed::default();
     let mut old = changes::items(&changes.old).peekable();
     let mut check = |path: &BStr, before: Option<changes::Item>, found: Option<changes::Item>| {
-        if before != found && changes.paths.get(path).is_none_or(|change| change.new != found) {
+        let as_it_shall_be = || half && changes.paths.get(path).is_some_and(|change| change.new == found);
+        if before != found && !as_it_shall_be() {
             changed.add(path);
         }
     };

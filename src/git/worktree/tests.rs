@@ -1,10 +1,13 @@
 //! Moves of real work trees, looked at with real git.
 
+mod killed;
+mod left;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{LocalMove, NotClean, Operation, WorktreeError};
+use super::{LocalMove, NotClean, WorktreeError};
 use crate::git::Repository;
 use crate::id::{BranchName, ObjectId};
 
@@ -405,117 +408,6 @@ fn branches_that_cannot_move_are_left() {
 }
 
 #[test]
-fn changed_files_are_left() {
-    let change = |path: &str, content: &str| {
-        let fixture = Fixture::usual();
-        write(&fixture.root, path, content);
-        fixture.assert_not_clean(NotClean::ChangedFiles { first: path.into(), count: 1 });
-    };
-    change("a", "mine\n");
-    change("same", "mine\n");
-    change("gone", "mine\n");
-    // The same length, in the same second.
-    change("same", "SAME\n");
-
-    let fixture = Fixture::usual();
-    write(&fixture.root, "same", "mine\n");
-    write(&fixture.root, "dir/b", "mine\n");
-    git(&fixture.root, &["add", "-A"]);
-    fixture.assert_not_clean(NotClean::ChangedFiles { first: "dir/b".into(), count: 2 });
-
-    let fixture = Fixture::usual();
-    fs::remove_file(fixture.root.join("same")).expect("there");
-    fixture.assert_not_clean(NotClean::ChangedFiles { first: "same".into(), count: 1 });
-
-    let fixture = Fixture::usual();
-    git(&fixture.root, &["rm", "-q", "--cached", "same"]);
-    fixture.assert_not_clean(NotClean::ChangedFiles { first: "same".into(), count: 1 });
-
-    let fixture = Fixture::usual();
-    write(&fixture.root, "mine", "mine\n");
-    git(&fixture.root, &["add", "-N", "mine"]);
-    fixture.assert_not_clean(NotClean::ChangedFiles { first: "mine".into(), count: 1 });
-
-    // Git was told not to look at it; it would be overwritten all the same.
-    let fixture = Fixture::usual();
-    git(&fixture.root, &["update-index", "--assume-unchanged", "a"]);
-    write(&fixture.root, "a", "mine\n");
-    assert!(matches!(fixture.forward(), LocalMove::NotClean { what: NotClean::ChangedFiles { .. } }));
-    assert_eq!(fs::read(fixture.root.join("a")).expect("there"), b"mine\n");
-}
-
-#[test]
-fn untracked_and_ignored_files_are_never_overwritten() {
-    let fixture = Fixture::usual();
-    write(&fixture.root, "new/deep/d", "mine\n");
-    fixture.assert_not_clean(NotClean::Untracked("new/deep/d".into()));
-
-    let fixture = Fixture::usual();
-    write(&fixture.root, ".git/info/exclude", "new\n");
-    write(&fixture.root, "new/deep/d", "mine\n");
-    fixture.assert_not_clean(NotClean::Untracked("new/deep/d".into()));
-
-    let fixture = Fixture::usual();
-    write(&fixture.root, "new", "mine\n");
-    fixture.assert_not_clean(NotClean::Untracked("new".into()));
-
-    // Never through a link.
-    let fixture = Fixture::usual();
-    let outside = fixture.root.parent().expect("has one").join("outside");
-    fs::create_dir(&outside).expect("made");
-    std::os::unix::fs::symlink(&outside, fixture.root.join("new")).expect("made");
-    fixture.assert_not_clean(NotClean::Untracked("new".into()));
-    assert_eq!(fs::read_dir(&outside).expect("there").count(), 0);
-
-    let fixture = Fixture::usual();
-    write(&fixture.root, "new/deep/d", "new\n");
-    fixture.assert_moved();
-}
-
-#[test]
-fn unfinished_work_is_left() {
-    let conflicting = || {
-        let fixture = Fixture::usual();
-        git(&fixture.root, &["checkout", "-q", "-b", "side"]);
-        write(&fixture.root, "a", "side\n");
-        commit(&fixture.root);
-        git(&fixture.root, &["checkout", "-q", "main"]);
-        fixture
-    };
-    let fixture = conflicting();
-    git(&fixture.root, &["checkout", "-q", "-b", "topic", "main"]);
-    write(&fixture.root, "a", "topic\n");
-    commit(&fixture.root);
-    git(&fixture.root, &["branch", "-q", "-f", "main"]);
-    git(&fixture.root, &["checkout", "-q", "main"]);
-    let ahead = git(&fixture.root, &["commit-tree", "-p", "main", "-m", "x", "side^{tree}"]).parse().expect("an id");
-    for (command, operation) in
-        [("merge", Operation::Merge), ("cherry-pick", Operation::CherryPick), ("rebase", Operation::Rebase)]
-    {
-        assert!(!try_git(&fixture.root, &[command, "side"]).0, "a conflict");
-        let moved = forward(&open(&fixture.root), &main(), ahead).expect("git works");
-        assert_eq!(moved, LocalMove::NotClean { what: NotClean::InProgress(operation) });
-        git(&fixture.root, &[command, "--abort"]);
-    }
-    assert!(!try_git(&fixture.root, &["merge", "side"]).0, "a conflict");
-    fs::remove_file(fixture.root.join(".git/MERGE_HEAD")).expect("there");
-    let moved = forward(&open(&fixture.root), &main(), ahead).expect("git works");
-    assert_eq!(moved, LocalMove::NotClean { what: NotClean::Unmerged });
-
-    let fixture = Fixture::usual();
-    git(&fixture.root, &["bisect", "start"]);
-    fixture.assert_not_clean(NotClean::InProgress(Operation::Bisect));
-}
-
-#[test]
-fn part_of_a_checkout_is_left() {
-    let fixture = Fixture::usual();
-    git(&fixture.root, &["sparse-checkout", "set", "dir"]);
-    assert_eq!(fixture.forward(), LocalMove::NotClean { what: NotClean::Sparse });
-    fixture.assert_stayed();
-}
-
-#[test]
 fn locks_of_others_are_waited_for_and_never_broken() {
     let fixture = Fixture::usual();
     let lock = fixture.root.join(".git/index.lock");
@@ -538,86 +430,6 @@ fn locks_of_others_are_waited_for_and_never_broken() {
     assert_eq!(git(&fixture.root, &["status", "--porcelain"]), "");
 }
 
-/// Every state that a kill can leave, made by hand, heals by running again.
-#[test]
-fn a_killed_move_heals() {
-    // Some files are written.
-    let fixture = Fixture::usual();
-    write(&fixture.root, "a", "changed\n");
-    fs::remove_file(fixture.root.join("gone")).expect("there");
-    write(&fixture.root, "new/deep/d", "new\n");
-    fixture.assert_moved();
-
-    // The index is written, some files are, the ref is not.
-    let fixture = Fixture::usual();
-    git(&fixture.root, &["read-tree", &fixture.to.to_string()]);
-    write(&fixture.root, "a", "changed\n");
-    try_git(&fixture.root, &["update-index", "-q", "--refresh"]);
-    fixture.assert_moved();
-
-    // Something of somebody's among it.
-    let fixture = Fixture::usual();
-    git(&fixture.root, &["read-tree", &fixture.to.to_string()]);
-    write(&fixture.root, "a", "mine\n");
-    assert!(matches!(fixture.forward(), LocalMove::NotClean { what: NotClean::ChangedFiles { .. } }));
-    assert_eq!(fs::read(fixture.root.join("a")).expect("there"), b"mine\n");
-}
-
-#[test]
-fn locks_that_a_killed_move_left_are_taken_away() {
-    let fixture = Fixture::usual();
-    let git_dir = fixture.root.join(".git");
-    let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
-    let lock = super::IndexLock::take(git_dir.join("index"), &mut guard).ok().expect("free");
-    assert!(git_dir.join("index.lock").exists());
-    // As long as it lives nobody else moves.
-    assert_eq!(fixture.forward(), LocalMove::NotClean { what: NotClean::IndexLocked });
-    std::mem::forget(lock);
-    guard.killed();
-    fixture.assert_moved();
-
-    // Those of refs, as gix makes them.
-    git(&fixture.root, &["update-ref", "refs/heads/main", &fixture.from.to_string()]);
-    git(&fixture.root, &["reset", "-q", "--hard"]);
-    let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
-    let locks = [git_dir.join("refs/heads/main.lock"), git_dir.join("HEAD.lock")];
-    guard.will_move(&locks, fixture.to).ok().expect("noted");
-    let local = open(&fixture.root).local();
-    std::mem::forget(super::prepare(&local, "HEAD", fixture.from, fixture.to).expect("free"));
-    assert!(locks.iter().all(|lock| lock.exists()));
-    guard.killed();
-    fixture.assert_moved();
-
-    // Also where the branch is there already.
-    let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
-    guard.will_move(&locks, fixture.to).ok().expect("noted");
-    fs::write(&locks[1], "").expect("written");
-    guard.killed();
-    assert_eq!(fixture.forward(), LocalMove::UpToDate);
-    fixture.assert_at_to();
-
-    // A ref's that was made for another move.
-    git(&fixture.root, &["update-ref", "refs/heads/main", &fixture.from.to_string()]);
-    git(&fixture.root, &["reset", "-q", "--hard"]);
-    let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
-    guard.will_move(&locks, fixture.to).ok().expect("noted");
-    fs::write(&locks[0], format!("{}\n", fixture.from)).expect("written");
-    guard.killed();
-    let result = forward(&open(&fixture.root), &main(), fixture.to);
-    assert!(matches!(result, Err(WorktreeError::Busy { .. })), "{result:?}");
-    fs::remove_file(&locks[0]).expect("kept");
-
-    // A later one of git's is not ours.
-    let mut guard = super::Guard::new(&git_dir.join("lansync"), &git_dir).ok().expect("free");
-    let lock = super::IndexLock::take(git_dir.join("index"), &mut guard).ok().expect("free");
-    drop(lock);
-    guard.killed();
-    fs::write(git_dir.join("index.lock"), "").expect("written");
-    git(&fixture.root, &["update-ref", "refs/heads/main", &fixture.from.to_string()]);
-    assert_eq!(fixture.forward(), LocalMove::NotClean { what: NotClean::IndexLocked });
-    assert!(git_dir.join("index.lock").exists());
-}
-
 #[test]
 fn a_file_saved_in_between_stops_the_move_and_undoes_it() {
     let fixture = Fixture::usual();
@@ -627,7 +439,7 @@ fn a_file_saved_in_between_stops_the_move_and_undoes_it() {
     let scratch = fixture.root.join(".git/scratch");
     fs::create_dir(&scratch).expect("made");
     let mut placer = super::Placer::new(&local, &fixture.root, &scratch, &changes, None).expect("works");
-    let (_, standing) = super::look(&local, &fixture.root, &changes, &mut placer).ok().expect("clean");
+    let (_, standing) = super::look(&local, &fixture.root, &changes, false, &mut placer).ok().expect("clean");
     write(&fixture.root, "new/deep/d", "mine\n");
     let stopped = placer.place_all(&changes, &standing);
     assert!(matches!(stopped, Err(super::Stop::NotClean(NotClean::Untracked(path))) if path == "new/deep/d"));
@@ -635,7 +447,7 @@ fn a_file_saved_in_between_stops_the_move_and_undoes_it() {
     assert_eq!(fs::read(fixture.root.join("new/deep/d")).expect("there"), b"mine\n");
 
     fs::remove_dir_all(fixture.root.join("new")).expect("there");
-    let (_, standing) = super::look(&local, &fixture.root, &changes, &mut placer).ok().expect("clean");
+    let (_, standing) = super::look(&local, &fixture.root, &changes, false, &mut placer).ok().expect("clean");
     write(&fixture.root, "gone", "mine\n");
     let stopped = placer.place_all(&changes, &standing);
     assert!(matches!(stopped, Err(super::Stop::NotClean(NotClean::ChangedFiles { first, .. })) if first == "gone"));
@@ -674,77 +486,4 @@ fn a_first_checkout_is_what_git_would_make() {
     assert_eq!(git(dir.path(), &["status", "--porcelain"]), "");
     let again = repository.checkout_as(&main(), fixture.to, &|_, _| {}, gix::open::Permissions::isolated());
     assert!(matches!(again, Err(WorktreeError::NotEmpty(_))));
-}
-
-/// Another process that moves `main`, with settings of a user whose home is `home`.
-fn mover(fixture: &Fixture, home: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("this test"));
-    command
-        .args(["--exact", "git::worktree::tests::moved_by_another_process"])
-        .envs([("LANSYNC_TEST_ROOT", fixture.root.as_os_str()), ("HOME", home.as_os_str())])
-        .env("LANSYNC_TEST_TO", fixture.to.to_string())
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env_remove("XDG_CONFIG_HOME")
-        .env_remove("GIT_CONFIG_GLOBAL")
-        .stdout(std::process::Stdio::null());
-    command
-}
-
-#[test]
-fn settings_of_the_user_count() {
-    let fixture = Fixture::new(|root| write(root, "a", "1\n"), |root| write(root, "new", "1\n2\n"));
-    let home = tempfile::tempdir().expect("a directory");
-    write(home.path(), ".gitconfig", "[core]\n\tautocrlf = true\n[user]\n\tname = Bo\n\temail = bo@example.org\n");
-    assert!(mover(&fixture, home.path()).status().expect("started").success());
-    assert_eq!(fs::read(fixture.root.join("new")).expect("there"), b"1\r\n2\r\n");
-    assert_eq!(git(&fixture.root, &["reflog", "-1", "--format=%gn %gs"]), "Bo lansync: landed");
-    assert_eq!(git(&fixture.root, &["rev-parse", "HEAD"]), fixture.to.to_string());
-}
-
-/// Moves `main` of the repository that the environment names: a process for `a_move_killed_anywhere_heals` to kill.
-#[test]
-fn moved_by_another_process() {
-    let (Some(root), Some(to)) = (std::env::var_os("LANSYNC_TEST_ROOT"), std::env::var("LANSYNC_TEST_TO").ok()) else {
-        return;
-    };
-    open(Path::new(&root)).fast_forward(&main(), to.parse().expect("an id")).expect("git works");
-}
-
-#[test]
-fn a_move_killed_anywhere_heals() {
-    const FILES: usize = 150;
-    let path = |number: usize| format!("d{}/f{number:03}", number % 7);
-    let fixture = Fixture::new(
-        |root| (0..FILES).for_each(|number| write(root, &path(number), "before\n")),
-        |root| (0..FILES).for_each(|number| write(root, &path(number), "after\n")),
-    );
-    let git_dir = fixture.root.join(".git");
-    // Once the lock is there, once some files are written, once the index is.
-    let index = fs::read(git_dir.join("index")).expect("there");
-    let written = |number: usize| fs::read(fixture.root.join(path(number))).is_ok_and(|text| text == b"after\n");
-    let mut reached: Vec<Box<dyn Fn() -> bool + '_>> = vec![
-        Box::new(|| git_dir.join("lansync/moving/main").exists()),
-        Box::new(|| git_dir.join("index.lock").exists()),
-        Box::new(|| git_dir.join("index.lansync").exists()),
-    ];
-    for number in [0, 7, 70, 1, 3, 6, 148] {
-        let written = &written;
-        reached.push(Box::new(move || written(number)));
-    }
-    reached.push(Box::new(|| fs::read(git_dir.join("index")).is_ok_and(|now| now != index)));
-    let mut killed = 0;
-    for reached in reached {
-        git(&fixture.root, &["reset", "-q", "--hard", &fixture.from.to_string()]);
-        let mut child = mover(&fixture, &fixture.root).spawn().expect("started");
-        while !reached() && child.try_wait().expect("ours").is_none() {
-            std::hint::spin_loop();
-        }
-        child.kill().expect("ours");
-        killed += usize::from(!child.wait().expect("ours").success());
-        let moved = fixture.forward();
-        assert!(matches!(moved, LocalMove::Moved { .. } | LocalMove::UpToDate), "{moved:?}");
-        assert_eq!(git(&fixture.root, &["status", "--porcelain"]), "");
-        fixture.assert_at_to();
-    }
-    assert!(killed > 4, "{killed} were killed in time");
 }

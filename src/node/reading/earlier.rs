@@ -203,12 +203,12 @@ impl Snapshot {
             asks: Vec::new(),
             held: self.held.clone(),
             conflicts: Default::default(),
+            lines: Default::default(),
             moves: Moves::default(),
             not_shared: Vec::new(),
             unsent: 0,
             problems: Vec::new(),
             notices: Vec::new(),
-            open: Default::default(),
         };
         Ok((earlier, stored))
     }

@@ -1,6 +1,7 @@
 //! Reading: what a snapshot says, as the values that commands print. The same with and without a service.
 
 mod earlier;
+mod lines;
 mod log;
 mod people;
 mod proposals;
@@ -9,6 +10,8 @@ mod rights;
 mod stats;
 mod status;
 mod verify;
+
+pub(crate) use self::lines::Lines;
 
 use super::snapshot::Snapshot;
 use crate::api::{Refusal, Reply, Request, View};

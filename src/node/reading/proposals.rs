@@ -1,8 +1,11 @@
 //! Proposals: lists, one in detail, what keeps each from landing.
 
+use std::collections::BTreeMap;
+
 use super::done;
 use crate::api::{self, Commit, Conflict, ProposalDetail, Refusal, Reply};
 use crate::approval::{Proposal, ProposalState, State};
+use crate::git::Branched;
 use crate::id::{EventId, ObjectId};
 use crate::node::clock::rfc3339;
 use crate::node::settings::clip;
@@ -52,16 +55,16 @@ impl Snapshot {
         let mut found: Vec<Proposal> =
             if all { self.state.proposals().collect() } else { self.state.open_proposals().collect() };
         found.sort_by_key(|proposal| self.state.began(&proposal.id));
-        found.iter().map(|proposal| self.describe(proposal)).collect()
+        self.describe_all(&found)
     }
 
     /// What waits for me: my turn first, then my own that were rejected or conflict.
     pub(super) fn inbox(&self) -> Vec<api::Proposal> {
         let me = self.my_member();
-        let mut mine: Vec<api::Proposal> = self
-            .state
-            .open_proposals()
-            .map(|p| (Some(p.last.member) == me, self.describe(&p)))
+        let open: Vec<Proposal> = self.state.open_proposals().collect();
+        let own = open.iter().map(|proposal| Some(proposal.last.member) == me);
+        let mut mine: Vec<api::Proposal> = own
+            .zip(self.describe_all(&open))
             .filter(|(own, p)| p.my_turn || (*own && (p.state == "rejected" || !p.conflicts.is_empty())))
             .map(|(_, p)| p)
             .collect();
@@ -69,27 +72,48 @@ impl Snapshot {
         mine
     }
 
+    fn describe(&self, proposal: &Proposal) -> api::Proposal {
+        self.describe_all(std::slice::from_ref(proposal)).pop().expect("one was described")
+    }
+
+    /// Looks at the history once for all of them.
+    fn describe_all(&self, proposals: &[Proposal]) -> Vec<api::Proposal> {
+        let open = |proposal: &Proposal| proposal.state == ProposalState::Open;
+        let others = self.state.open_proposals().filter(open).map(|proposal| (proposal.last.tip, proposal));
+        let others: BTreeMap<ObjectId, Proposal> = others.filter(|(tip, _)| self.held.contains(tip)).collect();
+        let tips = others.keys().copied().collect();
+        let offers: Vec<_> = proposals.iter().map(|proposal| self.offer(proposal)).collect();
+        let here: Vec<_> = offers.iter().flatten().cloned().collect();
+        let mut branched = self.repo.branched(&here, &tips).into_iter();
+        let described = proposals.iter().zip(offers).map(|(proposal, offer)| {
+            let branched = offer.and_then(|_| branched.next().flatten());
+            let on = branched.and_then(|branched| others.get(&branched.on?));
+            self.describe_one(proposal, branched, on.filter(|other| other.id != proposal.id))
+        });
+        described.collect()
+    }
+
+    /// What of a proposal is looked up in the history: nothing where it is over, or not here.
+    fn offer(&self, proposal: &Proposal) -> Option<(Vec<ObjectId>, ObjectId)> {
+        let open = matches!(proposal.state, ProposalState::Open | ProposalState::Rejected);
+        let here = open && self.held.contains(&proposal.last.tip);
+        here.then(|| (self.heads_of(proposal), proposal.last.tip))
+    }
+
     /// The commits of the heads of a proposal's target.
     fn heads_of(&self, proposal: &Proposal) -> Vec<ObjectId> {
         self.state.branch(&proposal.last.target).map_or_else(Vec::new, |heads| heads.commits())
     }
 
-    pub(super) fn describe(&self, proposal: &Proposal) -> api::Proposal {
+    fn describe_one(
+        &self,
+        proposal: &Proposal,
+        branched: Option<Branched>,
+        builds_on: Option<&Proposal>,
+    ) -> api::Proposal {
         let last = &proposal.last;
         let here = self.held.contains(&last.tip);
-        let heads = self.heads_of(proposal);
-        let open = matches!(proposal.state, ProposalState::Open | ProposalState::Rejected);
-        let commits = if here && open {
-            self.repo.commits_between(&heads, last.tip, 0).ok().map(|(_, count)| count as u64)
-        } else {
-            None
-        };
-        let base = heads.first().and_then(|head| self.repo.merge_base(*head, last.tip).ok().flatten());
-        let lines = if here && open {
-            self.repo.line_stats(base, last.tip).ok().map(|lines| (lines.added, lines.removed))
-        } else {
-            None
-        };
+        let lines = branched.and_then(|branched| self.lines.of(&self.repo, branched.base, last.tip));
         let key = self.state.branch(&last.target).map(|heads| (last.target.clone(), heads.lids(), last.tip));
         let conflicts: Vec<Conflict> = key
             .and_then(|key| self.conflicts.get(&key))
@@ -109,7 +133,7 @@ impl Snapshot {
             revision: last.id.to_string(),
             tip: last.tip.to_string(),
             title: clip(&last.title),
-            commits,
+            commits: branched.map(|branched| branched.commits as u64),
             lines,
             state: match proposal.state {
                 ProposalState::Open => "open",
@@ -129,7 +153,7 @@ impl Snapshot {
                 })
                 .collect(),
             needs: needs(proposal, missing, here, &conflicts),
-            builds_on: if open { self.builds_on(proposal) } else { None },
+            builds_on: builds_on.map(|on| format!("{}/{}", self.state.handle(&on.last.member), on.last.branch)),
             conflicts,
             my_turn: maintains && waits,
             at: rfc3339(last.hlc.millis()),
@@ -139,26 +163,6 @@ impl Snapshot {
                 if no.reason.is_empty() { format!("by {who}") } else { format!("by {who}: {}", clip(&no.reason)) }
             }),
         }
-    }
-
-    /// The open proposal whose commits this one contains, the one nearest to its tip.
-    fn builds_on(&self, proposal: &Proposal) -> Option<String> {
-        if !self.held.contains(&proposal.last.tip) {
-            return None;
-        }
-        // Looked up once for all proposals that are shown: a log has many, and few are open.
-        let open = self.open.get_or_init(|| self.state.open_proposals().collect());
-        let others = open.iter().filter(|other| {
-            other.state == ProposalState::Open && other.id != proposal.id && self.held.contains(&other.last.tip)
-        });
-        let below = others.filter(|other| {
-            other.last.tip != proposal.last.tip
-                && self.repo.is_ancestor(other.last.tip, proposal.last.tip).unwrap_or(false)
-        });
-        let nearest = below.min_by_key(|other| {
-            self.repo.commits_between(&[other.last.tip], proposal.last.tip, 0).map_or(usize::MAX, |(_, count)| count)
-        })?;
-        Some(format!("{}/{}", self.state.handle(&nearest.last.member), nearest.last.branch))
     }
 
     pub(super) fn show(&self, name: &str) -> Result<ProposalDetail, Refusal> {
