@@ -348,6 +348,12 @@ impl Refusal {
     pub fn plain(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into(), hint: None }
     }
+
+    /// What it says, with what to type.
+    pub fn line(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!("; try: {hint}")).unwrap_or_default();
+        format!("{}{hint}", self.message)
+    }
 }
 
 /// What happened, for a human: a line of `up --json`, and of the live view.
@@ -462,6 +468,9 @@ pub struct CloneDone {
     /// Files that are pointers of Git LFS, as nobody who was here had their content.
     #[serde(default)]
     pub pointers: u64,
+    /// Tags of the project whose objects did not come, mostly as nobody had them who was here.
+    #[serde(default)]
+    pub tags_lacking: u64,
 }
 
 /// `approve --json`.

@@ -239,6 +239,9 @@ pub const FETCH_TIPS: usize = 1_024;
 pub const FETCH_HAVES: usize = 48;
 /// Bytes of a pack that must have come whole before it is worth going on with them after a cut.
 pub const KEPT_BYTES: u64 = 256 << 10;
+/// How long what came before a cut is kept for the next start of the service: a holiday of who was in the middle of a clone.
+/// Of one repository only that of one fetch is, which takes no more than its pack.
+pub const KEPT_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Bytes that name what came before a cut, five for each object: what they cannot name is sent again. A server holds
 /// several times as much for each stream that it serves.
 pub const SKIP_BYTES: u32 = 8 << 20;
@@ -254,6 +257,8 @@ pub const OBJECT_BYTES: usize = 2 << 30;
 pub const PACKS_LEFT: usize = 16;
 /// Packs that arrived are counted this much later: more may follow, and nobody waits for it.
 pub const HOUSEKEEPING_AFTER: Duration = Duration::from_secs(5);
+/// Packs that were read stay mapped for this long after objects last moved: what is asked for again is asked for soon.
+pub const PACKS_OPEN: Duration = Duration::from_secs(20);
 /// While git keeps house itself it is asked this often whether it has done.
 pub const HOUSEKEEPING_AGAIN: Duration = Duration::from_secs(60);
 /// A pack of more bytes is no small one: copying it would hold up the disk.

@@ -53,6 +53,47 @@ fn links_to_submodules_are_shared_and_their_directories_left() {
 }
 
 #[test]
+fn a_history_that_nobody_can_clone_is_told_by_up() {
+    let Some(lan) = lan_or_skip() else { return };
+    let (on_ana, on_bo) = (lan.host("ana"), lan.host("bo"));
+    let ana = Person::on(&on_ana, "ana");
+    ana.repo("payroll");
+    // As old tools wrote it.
+    let commit = ana.git(&["cat-file", "commit", "HEAD"]);
+    let (header, message) = commit.split_once("\n\n").unwrap();
+    let (before, date) = header.rsplit_once("> ").unwrap();
+    ana.write("../commit", &format!("{before}> 0{date}\n\n{message}\n"));
+    let bad = ana.git(&["hash-object", "-t", "commit", "-w", "--literally", "../commit"]);
+    let _ = ana.git(&["reset", "--quiet", "--hard", &bad]);
+    let _ = ana.commit("more.txt", "more\n", "More");
+    let first = ana.up();
+    let said = |problems: &serde_json::Value| {
+        let found = problems.as_array().expect("a list").iter().find(|one| one["code"] == "history").cloned();
+        found.map(|one| one["message"].as_str().expect("a text").to_owned())
+    };
+    wait_for("the status says it", LONG, || said(&ana.status()["problems"]).is_some());
+    let why = said(&ana.status()["problems"]).unwrap();
+    assert!(why.starts_with("nobody can clone this history:") && why.contains("leading zero"), "{why}");
+    assert!(why.contains(&bad), "{why}");
+    let told = |up: &serde_json::Value| {
+        let warnings = up["warnings"].as_array().expect("a list").clone();
+        warnings.iter().any(|warning| warning.as_str().is_some_and(|text| text.starts_with(&why)))
+    };
+    // On a slow machine the first may have ended before it was found.
+    assert!(told(&first) || first["warnings"] == serde_json::json!([]), "{first}");
+    assert!(told(&ana.up()));
+    ana.down();
+    let _ = ana.up();
+    wait_for("it is found again", LONG, || said(&ana.status()["problems"]).is_some());
+
+    // One that is in order is not spoken of.
+    let bo = Person::on(&on_bo, "bo");
+    bo.repo("ledger");
+    assert_eq!(bo.up()["warnings"].as_array().map(Vec::len), Some(0));
+    assert_eq!(said(&bo.status()["problems"]), None);
+}
+
+#[test]
 fn commits_keep_their_bytes_whatever_stands_in_them() {
     let Some(lan) = lan_or_skip() else { return };
     let (on_ana, on_bo) = (lan.host("ana"), lan.host("bo"));

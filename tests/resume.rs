@@ -1,13 +1,23 @@
-//! A fetch that is cut in the middle goes on where it was, also from somebody else.
+//! A fetch that is cut in the middle goes on where it was, also from somebody else, and after the service was killed.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests print figures and fail at once")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests print figures and fail at once"
+)]
 
+mod common;
 #[path = "common/hostile.rs"]
 mod hostile;
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use common::{LONG, Person, lan_or_skip, wait_for};
 use hostile::{Clone, Raw, Session, git, keys, offer, rev, run, until};
 use lansync::eventlog::Role;
 use lansync::git::{Repository, Skip};
@@ -116,4 +126,87 @@ fn a_fetch_that_is_cut_at_half_goes_on_from_another_peer_and_little_is_sent_twic
         assert!(all <= whole.len() + whole.len() / 20, "{all} bytes instead of {}: {answers:?}", whole.len());
         assert!(ana.notices().iter().all(|notice| notice.notice != "problem"), "nobody is to blame");
     });
+}
+
+/// Text that does not compress well.
+fn content(seed: u64, len: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut text = String::with_capacity(len + 16);
+    while text.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.push_str(&format!("{state:x}\n"));
+    }
+    text
+}
+
+/// The largest pack in quarantine.
+fn coming(git: &Path) -> Option<(PathBuf, u64)> {
+    let dirs = fs::read_dir(git.join("lansync/quarantine")).into_iter().flatten().flatten();
+    let files = dirs.flat_map(|dir| fs::read_dir(dir.path().join("pack")).into_iter().flatten().flatten());
+    files.filter_map(|file| Some((file.path(), file.metadata().ok()?.len()))).max_by_key(|(_, len)| *len)
+}
+
+#[test]
+fn a_clone_whose_service_is_killed_goes_on_where_it_was_and_what_is_damaged_comes_again() {
+    let Some(lan) = lan_or_skip() else { return };
+    let (on_ana, on_bo) = (lan.host("ana"), lan.host("bo"));
+    let ana = Person::on(&on_ana, "ana");
+    ana.repo("payroll");
+    for file in 0..120 {
+        ana.write(&format!("d{}/file-{file}", file % 10), &content(file + 1, 150_000));
+    }
+    let _ = ana.git(&["add", "-A"]);
+    ana.commit("pay.txt", "one\n", "Many files");
+    let _ = ana.git(&["repack", "-adfq"]);
+    let _ = ana.up();
+    if let Err(why) = on_ana.shape(20) {
+        println!("skipped: {why}");
+        return;
+    }
+    let mut sent = Vec::new();
+    for (name, damage) in [("bo", None), ("cy", None), ("di", Some(10)), ("eva", Some(90))] {
+        // The first is not killed: what a clone takes.
+        let new = Person::on(&on_bo, name);
+        let before = on_ana.sent();
+        let clone = new.start(&["--yes", "clone", "payroll"]);
+        ana.accept(&clone, "contributor");
+        let inside = new.home().join("payroll");
+        let git = inside.join(".git");
+        if name != "bo" {
+            let comes = || coming(&git).is_some_and(|(_, len)| len > 6 << 20);
+            wait_for("some of it has come", Duration::from_secs(60), comes);
+            new.kill();
+            let _ = clone.wait();
+            let (pack, len) = coming(&git).expect("it stays");
+            if let Some(percent) = damage {
+                let mut bytes = fs::read(&pack).unwrap();
+                let at = len as usize * percent / 100;
+                bytes[at..at + 64].fill(0x55);
+                fs::write(&pack, bytes).unwrap();
+            }
+            new.go("payroll");
+            let _ = new.up();
+        } else {
+            let _ = clone.wait().ok();
+            new.go("payroll");
+        }
+        let main = ana.rev("main");
+        wait_for("main is checked out", Duration::from_secs(90), || new.try_rev("main").as_ref() == Some(&main));
+        wait_for("with its files", LONG, || new.git(&["status", "--porcelain"]).is_empty());
+        sent.push(on_ana.sent() - before);
+        new.fsck();
+        assert_eq!(coming(&git), None, "nothing stays in quarantine");
+        assert!(new.status()["problems"].as_array().is_none_or(Vec::is_empty), "{}", new.status());
+        new.down();
+    }
+    println!("bytes that left the one that has it: {sent:?}, of which the first in one go");
+    let [whole, killed, early, late] = sent.try_into().unwrap();
+    // What was on its way when it was killed, and the file that was not whole: the same for a clone of any size.
+    let again = 5 << 18;
+    assert!(killed <= whole + again, "{killed} bytes instead of {whole}");
+    // What lies before the damage is of use.
+    assert!(late <= whole + again + (6 << 20) / 5, "{late} bytes instead of {whole}");
+    assert!(early <= whole + (8 << 20), "{early} bytes instead of {whole}");
 }

@@ -52,6 +52,38 @@ fn a_clone_brings_the_tags_of_the_history_byte_for_byte() {
 }
 
 #[test]
+fn the_tags_are_there_when_clone_has_ended_and_one_that_nobody_has_is_told() {
+    let Some(lan) = lan_or_skip() else { return };
+    let (on_ana, on_bo) = (lan.host("ana"), lan.host("bo"));
+    let ana = Person::on(&on_ana, "ana");
+    ana.repo("payroll");
+    for number in 0..60 {
+        let _ = ana.git(&["tag", "-a", "-m", &format!("Version {number}"), &format!("v{number}")]);
+        let _ = ana.git(&["tag", &format!("light{number}")]);
+    }
+    let _ = ana.up();
+    wait_for("ana shares them", LONG, || ana.log().iter().any(|event| event["kind"] == "tag"));
+    let cloned = |name: &str| {
+        let new = Person::on(&on_bo, name);
+        let clone = new.start(&["--yes", "clone", "--no-up", "payroll"]);
+        ana.accept(&clone, "contributor");
+        let said = clone.wait().ok();
+        new.go("payroll");
+        (new.git(&["tag"]).lines().count(), said)
+    };
+    let (tags, said) = cloned("bo");
+    assert_eq!(tags, 120, "{said}");
+    assert!(!said.contains("did not come"), "{said}");
+    // The object of one is gone from the only machine that had it.
+    let object = ana.rev("refs/tags/v7");
+    let _ = ana.git(&["tag", "-d", "v7"]);
+    std::fs::remove_file(ana.dir().join(format!(".git/objects/{}/{}", &object[..2], &object[2..]))).unwrap();
+    let (tags, said) = cloned("cy");
+    assert_eq!(tags, 119, "{said}");
+    assert!(said.contains("The objects of 1 tag did not come:"), "{said}");
+}
+
+#[test]
 fn a_maintainers_new_tag_is_everybodys_and_a_contributors_is_not() {
     let Some(lan) = lan_or_skip() else { return };
     let (on_ana, on_bo) = (lan.host("ana"), lan.host("bo"));

@@ -117,6 +117,12 @@ fn lines(done: &CloneDone, no_up: bool, here: &Path) -> Vec<String> {
         let files = count(done.pointers, "LFS file");
         lines.push(format!("Nobody here has the content of {files}: lansync lfs, then git lfs checkout"));
     }
+    if done.tags_lacking > 0 {
+        let tags = count(done.tags_lacking, "tag");
+        lines.push(format!(
+            "The objects of {tags} did not come: they follow when somebody here has them, while it is shared"
+        ));
+    }
     lines
 }
 
@@ -139,11 +145,18 @@ mod tests {
     fn joined_says_as_whom_how_much_and_where() {
         let project = ProjectName { id: "1".repeat(64), name: "payroll".to_owned() };
         let (member, dir, branch) = ("bo".to_owned(), "/home/bo/payroll".into(), Some("main".to_owned()));
-        let done = CloneDone { project, member, dir, objects: 41_210, bytes: 1, seconds: 1.93, branch, pointers: 0 };
+        let (objects, bytes, seconds) = (41_210, 1, 1.93);
+        let mut done =
+            CloneDone { project, member, dir, objects, bytes, seconds, branch, pointers: 0, tags_lacking: 0 };
         let said = lines(&done, false, Path::new("/home/bo"));
         assert_eq!(
             said,
             ["Joined payroll as bo. 41,210 objects in 1.9 s", "It lies in payroll, on main, and is shared on"]
+        );
+        done.tags_lacking = 1;
+        assert_eq!(
+            lines(&done, true, Path::new("/home/bo"))[2],
+            "The objects of 1 tag did not come: they follow when somebody here has them, while it is shared"
         );
     }
 

@@ -6,6 +6,7 @@
 //! tree; that of Git LFS is done here, without its program and its network.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::id::ObjectId;
 
@@ -44,6 +45,15 @@ pub use worktree::{LfsFilter, LocalMove, NotClean, Operation, WorktreeError};
 #[derive(Clone)]
 pub struct Repository {
     inner: gix::ThreadSafeRepository,
+    /// Its objects. The packs that were read stay mapped in it, for all clones of this value.
+    store: Arc<RwLock<Arc<gix::odb::Store>>>,
+}
+
+impl From<gix::ThreadSafeRepository> for Repository {
+    fn from(inner: gix::ThreadSafeRepository) -> Self {
+        let store = Arc::new(RwLock::new(inner.objects.clone()));
+        Self { inner, store }
+    }
 }
 
 impl Repository {
@@ -59,7 +69,19 @@ impl Repository {
 
     /// A gix handle for the calling thread.
     pub(crate) fn local(&self) -> gix::Repository {
-        self.inner.to_thread_local()
+        let mut inner = self.inner.clone();
+        // It is replaced in one step.
+        inner.objects = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
+        inner.into()
+    }
+
+    /// Lets go of the packs that were mapped to be read, once nobody reads them any more: they are opened again when they are needed.
+    /// For when nothing was read for a while. Where that fails they stay open.
+    pub fn let_packs_go(&self) {
+        match open::store(self.git_dir()) {
+            Ok(fresh) => *self.store.write().unwrap_or_else(PoisonError::into_inner) = fresh,
+            Err(why) => tracing::debug!(why, "packs stay open"),
+        }
     }
 
     /// Where per-repository files lie.

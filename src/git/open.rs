@@ -87,12 +87,11 @@ impl Repository {
             |source: String| OpenError::Unreadable { path: git_dir.to_owned(), source: ReadFailed(source) };
         let common = common_dir(git_dir).map_err(|error| unreadable(error.to_string()))?;
         check_config(&common)?;
-        let options = options(isolated()).object_store_slots(gix::odb::store::init::Slots::Given(PACK_SLOTS));
-        let inner = options.open(git_dir).map_err(|error| unreadable(chain(&error)))?;
+        let inner = shared().open(git_dir).map_err(|error| unreadable(chain(&error)))?;
         if inner.work_tree.is_none() {
             return Err(OpenError::Bare);
         }
-        let repo = Self { inner };
+        let repo = Self::from(inner);
         check_whole(&repo)?;
         Ok(repo)
     }
@@ -169,6 +168,16 @@ fn isolated() -> Permissions {
 /// Whose repository it is does not matter: nothing it names is run.
 fn options(permissions: Permissions) -> Options {
     Options::default().permissions(permissions).with(gix::sec::Trust::Full).open_path_as_is(true)
+}
+
+/// As a repository is opened that is shared.
+fn shared() -> Options {
+    options(isolated()).object_store_slots(gix::odb::store::init::Slots::Given(PACK_SLOTS))
+}
+
+/// The objects of a repository that was opened before, with no pack open.
+pub(super) fn store(git_dir: &Path) -> Result<std::sync::Arc<gix::odb::Store>, String> {
+    shared().open(git_dir).map(|fresh| fresh.objects).map_err(|error| chain(&error))
 }
 
 /// The directory that all worktrees share.

@@ -94,9 +94,10 @@ pub(super) struct Core {
     pub(super) media: super::media::MediaState,
     pub(super) tags: super::tags::Tags,
     pub(super) moves: Moves,
-    /// What came of a fetch that was cut, with the haves that it was asked for with.
-    pub(super) kept: Option<(Vec<ObjectId>, crate::git::Kept)>,
+    /// What came of a fetch that was cut.
+    pub(super) kept: Option<crate::git::Kept>,
     pub(super) house: super::housekeeping::House,
+    pub(super) checking: super::checking::Checking,
     /// What is being served to neighbours.
     pub(super) serving: super::serving::ServingState,
     /// Packs that travel in pieces.
@@ -132,6 +133,7 @@ impl Core {
             tracing::warn!(%error, "the place of this clone could not be noted");
         }
         let repo = self.repo.clone();
+        self.kept = repo.kept_pack(self.clock.wall());
         tokio::task::spawn_blocking(move || {
             repo.clean_quarantine();
             repo.clean_media();
@@ -202,7 +204,9 @@ impl Core {
     }
 
     /// Tells the service what may be announced, when that changed.
-    pub(super) fn tell_card(&self) {
+    pub(super) fn tell_card(&mut self) {
+        let complete = self.is_complete();
+        let settled = complete && self.is_settled();
         let genesis = self.state.genesis().map(|(_, genesis)| genesis);
         let member = self.my_member().and_then(|member| self.state.member(&member));
         let maintains = member.as_ref().is_some_and(crate::approval::Member::maintains);
@@ -213,7 +217,11 @@ impl Core {
             joining: self.settings.joining && maintains,
             roots: genesis.map_or_else(Vec::new, |genesis| genesis.roots.iter().map(ToString::to_string).collect()),
             alone: self.is_alone(),
-            complete: self.is_complete(),
+            complete,
+            settled,
+            tags_lacking: self.tags_lacking() as u64,
+            checked: self.checking.done,
+            history: self.checking.refused.as_ref().map(crate::api::Refusal::line),
         };
         self.card.send_if_modified(|told| {
             let changed = *told != card;

@@ -1,4 +1,4 @@
-//! When small packs are made fewer: some time after they came, while nothing else moves objects.
+//! What is done when nothing moves objects any more: small packs are made fewer, and those that were read are let go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +15,16 @@ use crate::limits;
 pub(super) struct House {
     /// When packs are counted; `None` while none came.
     due: Option<Millis>,
+    /// When packs that were read are let go; `None` while none were.
+    rest: Option<Millis>,
     busy: bool,
-    stop: Arc<AtomicBool>,
+    /// The node ends.
+    pub(super) stop: Arc<AtomicBool>,
 }
 
 impl House {
     pub(super) fn next_wake(&self) -> Option<Millis> {
-        self.due.filter(|_| !self.busy)
+        [self.due, self.rest].into_iter().flatten().min().filter(|_| !self.busy)
     }
 
     /// The node ends, and so does what is under way.
@@ -36,15 +39,34 @@ impl Core {
         self.house.due.get_or_insert(now + millis(limits::HOUSEKEEPING_AFTER));
     }
 
+    /// Much of the history was read, or is about to be.
+    pub(super) fn packs_are_read(&mut self, now: Millis) {
+        self.house.rest = Some(now + millis(limits::PACKS_OPEN));
+    }
+
     pub(super) fn drive_housekeeping(&mut self, now: Millis) {
-        if self.house.busy || self.house.due.is_none_or(|due| due > now) {
+        let is_due = |at: Option<Millis>| at.is_some_and(|at| at <= now);
+        if self.house.busy || !(is_due(self.house.due) || is_due(self.house.rest)) {
             return;
         }
         let quiet = self.serving.decides.is_idle() && !self.landing.is_busy() && self.landing.keeping.is_quiet();
+        if is_due(self.house.rest) {
+            if quiet {
+                self.house.rest = None;
+                let repo = self.repo.clone();
+                tokio::task::spawn_blocking(move || repo.let_packs_go());
+            } else {
+                self.packs_are_read(now);
+            }
+        }
+        if !is_due(self.house.due) {
+            return;
+        }
         if !quiet {
             self.house.due = Some(now + millis(limits::HOUSEKEEPING_AFTER));
             return;
         }
+        self.packs_are_read(now);
         (self.house.due, self.house.busy) = (None, true);
         let stop = self.house.stop.clone();
         super::objects::with_repo(self, move |repo| repo.consolidate(&stop), Wake::HouseKept);

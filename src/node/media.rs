@@ -273,7 +273,7 @@ impl Core {
         peer: PeerId,
         session: u64,
         request: Result<MediaRequest, String>,
-        mut send: SendStream,
+        send: SendStream,
     ) {
         let Some(current) = self.sessions.get(&peer).filter(|current| current.id == session) else { return };
         let member = self.state.member_of_identity(&current.hello.certificate.identity);
@@ -288,13 +288,7 @@ impl Core {
         };
         let number = match begun {
             Ok(number) => number,
-            Err(reply) => {
-                tokio::spawn(async move {
-                    let _ = send.write_frame(&reply.encode()).await;
-                    let _ = send.finish().await;
-                });
-                return;
-            }
+            Err(reply) => return super::serving::refuse(send, reply.encode()),
         };
         let tips = self.served_tips(&request.commit);
         let (repo, trees, wake) = (self.repo.clone(), self.media.trees.clone(), self.wake.clone());

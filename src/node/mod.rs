@@ -6,6 +6,7 @@
 mod absent;
 mod ahead;
 mod carrying;
+mod checking;
 pub mod clock;
 mod clocks;
 mod commands;
@@ -109,6 +110,14 @@ pub struct Card {
     pub alone: bool,
     /// The objects of the canonical branches are here and their refs set.
     pub complete: bool,
+    /// So is all that a neighbour had when it came, and the canonical tags but for those whose objects nobody has who was asked.
+    pub settled: bool,
+    /// Canonical tags whose objects are not here.
+    pub tags_lacking: u64,
+    /// The history that this clone brought was looked at, or it brought none.
+    pub checked: bool,
+    /// What others would refuse of it, with what to type.
+    pub history: Option<String>,
 }
 
 /// What a stopped node leaves.

@@ -84,6 +84,9 @@ impl Core {
         if self.refs_hold(&mut report) {
             self.house_wants_keeping(now);
         }
+        if report.tracking.iter().any(|(.., moved)| *moved) {
+            self.packs_are_read(now);
+        }
         // A tag may stand for what only now is canonical.
         self.look_again |= report.tracking.iter().any(|(.., moved)| *moved);
         for (branch, commit, moved) in report.tracking {

@@ -49,8 +49,7 @@ impl Core {
 
     /// Something is wrong on this machine.
     pub(super) fn problem(&mut self, refusal: &Refusal) {
-        let hint = refusal.hint.as_ref().map(|hint| format!("; try: {hint}")).unwrap_or_default();
-        self.notice("problem", None, None, None, format!("{}{hint}", refusal.message));
+        self.notice("problem", None, None, None, refusal.line());
     }
 
     /// `handle/branch` of a proposal.

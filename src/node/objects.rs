@@ -26,8 +26,8 @@ use crate::sync::{Fetch, FetchReply, FetchRequest};
 pub(super) struct Fetched {
     fetch: Fetch,
     outcome: Result<Adopted, FetchFailure>,
-    /// What came before a cut, with the haves that it was asked for with.
-    kept: Option<(Vec<ObjectId>, Kept)>,
+    /// What came before a cut.
+    kept: Option<Kept>,
 }
 
 /// Why objects did not come.
@@ -124,7 +124,7 @@ impl Core {
             };
             tracing::debug!(from = %fetch.from.short(), tips = ?fetch.tips, "fetching objects");
             let have = self.haves(&fetch.tips);
-            let kept = self.kept.take_if(|(haves, _)| *haves == have).map(|(_, kept)| kept);
+            let kept = self.kept.take_if(|kept| kept.haves() == have);
             let request = FetchRequest { want: fetch.tips.clone(), have, skip: 0 };
             let job = FetchJob {
                 connection: session.connection.clone(),
@@ -180,10 +180,10 @@ impl Core {
 
     pub(super) fn fetched(&mut self, now: Millis, fetched: Fetched) {
         let Fetched { fetch, outcome, kept } = fetched;
+        self.packs_are_read(now);
         // Of several that were cut the one with most is worth most.
-        let bytes = |kept: &Option<(Vec<ObjectId>, Kept)>| kept.as_ref().map_or(0, |(_, kept)| kept.bytes());
-        if bytes(&kept) > bytes(&self.kept) {
-            self.kept = kept;
+        if let Some(kept) = kept {
+            self.keep_most(kept);
         }
         match outcome {
             Ok(adopted) => {
@@ -193,7 +193,7 @@ impl Core {
                 self.landing.absent.objects_came();
                 if self.fetches.is_empty() {
                     // What was cut is not wanted any more.
-                    self.kept = None;
+                    self.discard_kept();
                 }
                 self.landing.refs_wanted = true;
                 self.wants_stale = true;
@@ -222,6 +222,21 @@ impl Core {
         }
     }
 
+    /// Keeps what came before a cut, unless there is more of another fetch.
+    fn keep_most(&mut self, kept: Kept) {
+        if self.kept.as_ref().is_some_and(|most| most.bytes() >= kept.bytes()) {
+            return kept.discard();
+        }
+        self.discard_kept();
+        self.kept = Some(kept);
+    }
+
+    fn discard_kept(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            kept.discard();
+        }
+    }
+
     /// Commits that a neighbour may want and can have here, told when its session begins.
     pub(super) fn served_now(&self) -> Vec<ObjectId> {
         let mut served: Vec<ObjectId> = self.state.newest(&BTreeSet::new());
@@ -244,16 +259,18 @@ struct FetchJob {
 }
 
 impl FetchJob {
-    /// Fetches; gives back what the next try can go on with, and for which haves, where it was cut.
-    async fn run(mut self) -> (Result<Adopted, FetchFailure>, Option<(Vec<ObjectId>, Kept)>) {
-        let have = self.request.have.clone();
+    /// Fetches; gives back what the next try can go on with, where it was cut.
+    async fn run(mut self) -> (Result<Adopted, FetchFailure>, Option<Kept>) {
+        self.recover().await;
         let (mut recv, reply) = match self.ask().await {
             Ok(answered) => answered,
-            Err(why) => return (Err(why), self.kept.take().map(|kept| (have, kept))),
+            Err(why) => return (Err(why), self.kept.take()),
         };
         if let FetchReply::Shared { pack, bytes } = reply {
             // All of it comes, so what came before a cut is of no use.
-            self.kept = None;
+            if let Some(kept) = self.kept.take() {
+                kept.discard();
+            }
             return match self.take_part(&mut recv, pack, bytes).await {
                 Ok(pieces) => self.receive_shared(pieces).await,
                 Err(why) => (Err(why), None),
@@ -278,7 +295,18 @@ impl FetchJob {
             }
             (Ok(()), why) => FetchFailure::Refused(why),
         });
-        (outcome, kept.map(|kept| (have, kept)))
+        (outcome, kept)
+    }
+
+    /// Looks at what an earlier process of the service received.
+    async fn recover(&mut self) {
+        let Some(kept) = self.kept.take() else { return };
+        let repo = self.repo.clone();
+        let recovered = tokio::task::spawn_blocking(move || {
+            kept.recover(&repo, &crate::git::PackLimits::default(), &AtomicBool::new(false))
+        });
+        // A panic leaves nothing to go on with.
+        self.kept = recovered.await.ok().flatten();
     }
 
     /// Receives, checks and adopts what can be read.
@@ -302,7 +330,7 @@ impl FetchJob {
             let (want, have) = (&request.want, &request.have);
             match repo.resume_pack(kept, &mut input, want, have, &limits, &report, &stop) {
                 Ok(quarantined) => (quarantined.adopt(), None),
-                Err(Interrupted { why, kept }) => (Err(why), kept),
+                Err(Interrupted { why, kept }) => (Err(why), kept.map(|kept| *kept)),
             }
         })
     }
@@ -329,11 +357,8 @@ impl FetchJob {
     }
 
     /// Receives a shared pack while its pieces come.
-    async fn receive_shared(
-        mut self,
-        pieces: Arc<PackPieces>,
-    ) -> (Result<Adopted, FetchFailure>, Option<(Vec<ObjectId>, Kept)>) {
-        let (pack, have) = (pieces.manifest().id(), self.request.have.clone());
+    async fn receive_shared(mut self, pieces: Arc<PackPieces>) -> (Result<Adopted, FetchFailure>, Option<Kept>) {
+        let pack = pieces.manifest().id();
         let received = self.receive(pieces.reader()).await;
         let (outcome, kept) = match received {
             Ok((outcome, kept)) => {
@@ -348,7 +373,7 @@ impl FetchJob {
         };
         let over = PiecesWork::Over { pack, sound: outcome.is_ok() };
         let _ = self.wake.send(Wake::Pieces(Box::new(over))).await;
-        (outcome, kept.map(|kept| (have, kept)))
+        (outcome, kept)
     }
 
     /// Asks for the pack, and says what came before; gives the stream on which it comes, or what it consists of.

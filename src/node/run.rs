@@ -95,6 +95,8 @@ pub(super) enum Wake {
     Landing(Box<LandingWork>),
     /// Packs were made fewer, or not.
     HouseKept(Result<Consolidated, HousekeepingError>),
+    /// The history that this clone brought was looked at.
+    Checked(Box<super::checking::Checked>),
     /// A stranger asks to join, step by step.
     Asks(Box<AskStep>),
     /// A deadline has come.
@@ -132,6 +134,10 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         roots: Vec::new(),
         alone: true,
         complete: false,
+        settled: false,
+        tags_lacking: 0,
+        checked: false,
+        history: None,
     });
     let (progress_out, progress) = watch::channel(Progress { step: "log".to_owned(), done: 0, total: 0, bytes: 0 });
     let (notices, _) = broadcast::channel(256);
@@ -205,6 +211,7 @@ pub(super) async fn start(parts: Parts) -> Result<Node, Refusal> {
         moves: Moves::default(),
         kept: None,
         house: super::housekeeping::House::default(),
+        checking: super::checking::Checking::default(),
         serving: super::serving::ServingState::default(),
         pieces: super::pieces::PiecesState::default(),
         asks: super::greet::Asks::default(),
@@ -315,6 +322,7 @@ impl Core {
             Wake::Media(work) => self.media_done(now, *work),
             Wake::Landing(work) => self.landing_done(now, *work),
             Wake::HouseKept(result) => self.house_kept(now, result),
+            Wake::Checked(checked) => self.history_checked(*checked),
             Wake::Asks(step) => self.asks(now, *step),
             Wake::Due => {
                 self.asks.expire(now);
@@ -342,6 +350,7 @@ impl Core {
             self.refresh_wants();
         }
         self.look(now);
+        self.check_history();
         // Looking at all that streams in, message by message, would take longer than taking it in.
         if !self.pending.is_gathering(now) {
             self.drive_landing(now);

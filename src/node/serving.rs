@@ -90,7 +90,7 @@ pub(super) async fn accept_fetches(wake: mpsc::Sender<Wake>, peer: PeerId, sessi
 impl Core {
     /// Serves what this node published or verified, to members only.
     pub(super) fn serve(&mut self, serve: Serve) {
-        let Serve { peer, session, request, mut send, recv } = serve;
+        let Serve { peer, session, request, send, recv } = serve;
         let Some(current) = self.sessions.get(&peer).filter(|current| current.id == session) else { return };
         let member = self.state.member_of_identity(&current.hello.certificate.identity);
         let request = match request {
@@ -109,13 +109,7 @@ impl Core {
         };
         let number = match refusal {
             Ok(number) => number,
-            Err(reply) => {
-                tokio::spawn(async move {
-                    let _ = send.write_frame(&reply.encode()).await;
-                    let _ = send.finish().await;
-                });
-                return;
-            }
+            Err(reply) => return refuse(send, reply.encode()),
         };
         let flow = Flow::default();
         self.serving.streams.insert(number, Stream { peer, want: request.want.clone(), flow: flow.clone() });
@@ -175,6 +169,7 @@ impl Core {
     pub(super) fn served(&mut self, number: u64) {
         self.serving.decides.end(number);
         self.serving.streams.remove(&number);
+        self.packs_are_read(self.clock.steady());
     }
 }
 
@@ -243,6 +238,14 @@ impl ServeJob {
         let _ = self.wake.send(Wake::Weigh { number: self.number, way }).await;
         decided.await.map_err(|_| "the node ends".to_owned())
     }
+}
+
+/// Says, beside the loop, why nothing is served.
+pub(super) fn refuse(mut send: SendStream, reply: Vec<u8>) {
+    tokio::spawn(async move {
+        let _ = send.write_frame(&reply).await;
+        let _ = send.finish().await;
+    });
 }
 
 async fn promise(send: &mut SendStream) -> Result<(), String> {

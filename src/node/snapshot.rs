@@ -98,6 +98,7 @@ impl Core {
         problems.extend(self.left_behind());
         problems.extend(self.clock_problems());
         problems.extend(self.tag_problems());
+        problems.extend(self.checking.refused.clone());
         if let Some(why) = self.turned_away.as_ref().filter(|_| self.sessions.is_empty()) {
             let message = format!("others of this project turn this clone away: {why}");
             problems.push(Refusal::new("turned-away", message, "lansync members"));

@@ -32,6 +32,13 @@ pub(super) struct Tags {
     here: BTreeSet<BranchName>,
     /// Local tags that differ from the canonical ones of their names: what they are at, and should be.
     differ: BTreeMap<BranchName, (ObjectId, ObjectId)>,
+    /// Canonical tags for which was done what can be done, when refs were last moved: their objects are here, or lacking, or they
+    /// point to what is not canonical yet.
+    looked_at: BTreeSet<BranchName>,
+    /// Objects of canonical tags that were lacking then.
+    lacking: BTreeSet<ObjectId>,
+    /// Was everything here once that others had?
+    settled: bool,
 }
 
 /// What a look found of tags that are not dealt with.
@@ -54,6 +61,8 @@ pub(super) struct TagReport {
     whole: Vec<ObjectId>,
     /// The tag object is not here.
     lacking: Vec<CanonicalTag>,
+    /// All that were to be made.
+    looked_at: BTreeSet<BranchName>,
     /// A local tag is something else.
     differ: BTreeMap<BranchName, (ObjectId, ObjectId)>,
     failed: Vec<String>,
@@ -100,6 +109,7 @@ pub(super) fn make(repo: &Repository, tags: Vec<CanonicalTag>, tips: &[ObjectId]
             return report;
         }
     };
+    report.looked_at = tags.iter().map(|tag| tag.name.clone()).collect();
     let (mut missing, mut whole) = (Vec::new(), Vec::new());
     for tag in tags {
         match (there.get(&tag.name), repo.tagged_commit(&tag.object)) {
@@ -254,6 +264,8 @@ impl Core {
         differ.extend(report.differ);
         self.say_differing(differ);
         self.tags.here.extend(report.here);
+        self.tags.looked_at = report.looked_at;
+        self.tags.lacking = report.lacking.iter().map(|tag| tag.object).collect();
         self.hold(&report.whole);
         for tag in report.lacking {
             self.fetches.want(tag.object, tag.by);
@@ -261,6 +273,22 @@ impl Core {
         for why in report.failed {
             self.problem(&Refusal::new("refs", format!("a tag cannot be made: {why}"), "git fsck"));
         }
+    }
+
+    /// Is everything here that comes with a clone beside the canonical branches, but for what nobody has who was asked? Looked at until it is.
+    pub(super) fn is_settled(&mut self) -> bool {
+        if !self.tags.settled && self.sync.has_heard_one() {
+            let nowhere = self.fetches.nowhere();
+            let seen_to = |tag: &CanonicalTag| self.tags.looked_at.contains(&tag.name);
+            self.tags.settled = self.tags.lacking.iter().all(|object| nowhere.contains(object))
+                && self.tags_to_make().iter().all(seen_to);
+        }
+        self.tags.settled
+    }
+
+    /// Canonical tags whose objects are not here.
+    pub(super) fn tags_lacking(&self) -> usize {
+        self.tags.lacking.len()
     }
 
     fn say_differing(&mut self, differ: BTreeMap<BranchName, (ObjectId, ObjectId)>) {

@@ -30,6 +30,10 @@ const BEFORE_WORDS: Duration = Duration::from_millis(300);
 /// While joining, how long nothing may happen before it is given up.
 const STALLED: Duration = Duration::from_secs(90);
 
+/// How long a clone waits for tags and for the rest of the log once its branch is checked out: a tag's object comes in a round trip,
+/// and who has gone meanwhile does not hold up what is here.
+const SETTLED: Duration = Duration::from_secs(10);
+
 /// We are in.
 pub(super) struct Admitted {
     pub(super) project: ProjectId,
@@ -291,6 +295,7 @@ impl Service {
             let seconds = begun.elapsed().as_secs_f64();
             let progress = node.progress().borrow().clone();
             let checked_out = self.check_out(&node, Some(session)).await?;
+            self.wait_settled(&node, session).await?;
             Ok((node, seconds, progress, checked_out))
         };
         let (node, seconds, progress, checked_out) = match filled.await {
@@ -311,6 +316,7 @@ impl Service {
             seconds,
             branch,
             pointers: pointers as u64,
+            tags_lacking: card.tags_lacking,
         };
         Ok((done, node))
     }
@@ -425,6 +431,16 @@ impl Service {
                     return Err(Refusal::new("stalled", message, "lansync up  (in the new directory, to go on)"));
                 }
             }
+        }
+    }
+
+    /// Waits until what comes with the canonical objects is here too, above all their tags; not longer than [`SETTLED`].
+    async fn wait_settled(&self, node: &Node, session: &Session) -> Result<(), Refusal> {
+        let mut card = node.card();
+        let settled = card.wait_for(|card| card.settled);
+        tokio::select! {
+            _ = tokio::time::timeout(SETTLED, settled) => Ok(()),
+            () = session.closed() => Err(hung_up()),
         }
     }
 

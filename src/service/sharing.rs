@@ -17,6 +17,9 @@ use crate::node::{Node, Settings, Stopped, clock};
 /// After the start of the service answers from the network may take this long to come.
 const ANSWERS: Duration = Duration::from_millis(1_200);
 
+/// So long `up` waits for a look at the history: one of a thousand objects takes no longer, and of a large one it is told later.
+const CHECKED: Duration = Duration::from_millis(300);
+
 /// A repository in the service's hands.
 pub(super) enum Shared {
     /// A node serves it.
@@ -263,6 +266,9 @@ impl Service {
     async fn up_done(&self, node: &Node, how: &str) -> Result<UpDone, Refusal> {
         let status = node.status().await?;
         let mut warnings = self.warnings();
+        // Ended only where the node is.
+        let _ = tokio::time::timeout(CHECKED, node.card().wait_for(|card| card.checked)).await;
+        warnings.extend(node.card().borrow().history.clone());
         warnings.extend(self.untold.lock().await.remove(node.repo().common_dir()).unwrap_or_default());
         Ok(UpDone {
             project: Some(ProjectName { id: status.project.id, name: status.project.name }),

@@ -34,8 +34,8 @@ struct Want {
     /// Who had no room, and when to ask again; how long was waited the last time.
     busy: BTreeMap<PeerId, Millis>,
     busy_wait: Millis,
-    /// Asked for by itself: what it was asked for with may be what nobody has.
-    alone: bool,
+    /// With how many others it is asked for at most, itself among them: what it was asked for with may be what nobody has.
+    together: usize,
 }
 
 /// The objects that are wanted.
@@ -69,7 +69,7 @@ impl Fetches {
             wait: AGAIN.0,
             busy: BTreeMap::new(),
             busy_wait: BUSY.0,
-            alone: false,
+            together: usize::MAX,
         };
         self.wants.insert(tip, want);
     }
@@ -139,7 +139,8 @@ impl Fetches {
             let Some(want) = self.wants.get_mut(tip) else { continue };
             want.in_flight = None;
             if fetch.tips.len() > 1 {
-                want.alone = true;
+                // Half of them at once next time: one that is nowhere is found in few rounds.
+                want.together = (fetch.tips.len() / 2).max(1);
                 continue;
             }
             want.asked.insert(fetch.from);
@@ -176,7 +177,8 @@ impl Fetches {
             busy.entry(peer).or_default().insert(number);
         }
         let mut fetches: BTreeMap<u64, Fetch> = BTreeMap::new();
-        let mut together: BTreeMap<PeerId, u64> = BTreeMap::new();
+        // Of whom, and how many at most, to which fetch and how many it has.
+        let mut together: BTreeMap<(PeerId, usize), (u64, usize)> = BTreeMap::new();
         for (tip, want) in &mut self.wants {
             if want.in_flight.is_some() || want.not_before > now {
                 continue;
@@ -188,23 +190,25 @@ impl Fetches {
             };
             let load = |peer: &PeerId| busy.get(peer).map_or(0, BTreeSet::len);
             let free = |peer: &&PeerId| {
-                let joins = serves(peer) && !want.alone && together.contains_key(*peer);
+                let group = together.get(&(**peer, want.together));
+                let joins = serves(peer) && group.is_some_and(|(_, has)| *has < want.together);
                 let has_room = want.busy.get(*peer).is_none_or(|until| *until <= now);
                 !want.asked.contains(*peer) && has_room && (joins || load(peer) < limits::FETCHES_OF_ONE)
             };
             // The author first, then whoever says it serves it, then the least busy.
             let rank = |peer: &&PeerId| (**peer != want.author, !serves(peer), load(peer), **peer);
             let Some(peer) = self.neighbours.keys().filter(free).min_by_key(rank).copied() else { continue };
-            let sure = serves(&peer) && !want.alone;
-            let number = match together.get(&peer).filter(|_| sure) {
-                Some(number) => *number,
+            let sure = serves(&peer) && want.together > 1;
+            let group = together.get(&(peer, want.together)).filter(|(_, has)| sure && *has < want.together);
+            let (number, has) = match group {
+                Some((number, has)) => (*number, *has),
                 None => {
                     self.next += 1;
-                    self.next
+                    (self.next, 0)
                 }
             };
             if sure {
-                together.insert(peer, number);
+                together.insert((peer, want.together), (number, has + 1));
             }
             busy.entry(peer).or_default().insert(number);
             want.in_flight = Some((peer, number));
@@ -287,6 +291,28 @@ mod tests {
         assert_eq!(fetches.nowhere(), BTreeSet::from([tip(2)]));
         assert_eq!(fetches.next(500), [Fetch { number: 4, ..each[1].clone() }]);
         assert_eq!(fetches.next_wake(500), None, "the clock has nothing more to say while it is on its way");
+    }
+
+    #[test]
+    fn one_of_many_that_is_nowhere_is_found_in_few_rounds() {
+        let mut fetches = Fetches::default();
+        fetches.peer_up(A);
+        (0..200).for_each(|n| fetches.want(tip(n), A));
+        let mut asked = 0;
+        while fetches.nowhere().is_empty() {
+            let now = fetches.next(0);
+            assert!(!now.is_empty() && now.len() <= limits::FETCHES_OF_ONE);
+            for fetch in now {
+                asked += 1;
+                if fetch.tips.contains(&tip(77)) {
+                    fetches.failed(0, &fetch);
+                } else {
+                    fetch.tips.iter().for_each(|tip| fetches.done(tip));
+                }
+            }
+        }
+        assert_eq!((fetches.len(), fetches.nowhere()), (1, BTreeSet::from([tip(77)])));
+        assert!(asked <= 20, "{asked}");
     }
 
     #[test]

@@ -38,6 +38,8 @@ struct Neighbour {
     placed: bool,
     /// It is further than we are on some feed, and whether ours is a part of that it has not said.
     further: bool,
+    /// Feeds on which it told to be further than we are, and how far.
+    ahead: BTreeMap<PeerId, u64>,
     /// It has said what it holds of our frontier.
     answered: bool,
     /// Our frontier was sent.
@@ -174,6 +176,11 @@ impl Sync {
     pub fn up_to_date(&self, peer: &PeerId) -> Option<bool> {
         let neighbour = self.neighbours.get(peer).filter(|neighbour| neighbour.is_known())?;
         Some(self.frontier.lacking(&neighbour.durable).is_empty())
+    }
+
+    /// Is all here that some neighbour told to have?
+    pub fn has_heard_one(&self) -> bool {
+        self.neighbours.values().any(|neighbour| neighbour.placed && neighbour.ahead.is_empty())
     }
 
     /// Was this neighbour sent all that it lacks, as far as it has told what it holds?

@@ -42,7 +42,7 @@ fn import(stream: &str) -> (tempfile::TempDir, Repository) {
     let (ok, _) = try_git(dir.path(), &["fast-import", "--quiet"], stream.as_bytes());
     assert!(ok, "git fast-import");
     let repository = gix::open_opts(dir.path(), gix::open::Options::isolated()).expect("a repository");
-    (dir, Repository { inner: repository.into_sync() })
+    (dir, Repository::from(repository.into_sync()))
 }
 
 /// Adds commit `number`, whose file `f<number % 5>` says its number, to a stream.
@@ -210,7 +210,7 @@ fn titles_are_cut_and_bytes_replaced() {
     let (ok, id) = try_git(dir.path(), &args, &object);
     assert!(ok);
     let repository = gix::open_opts(dir.path(), gix::open::Options::isolated()).expect("a repository");
-    let summary = Repository { inner: repository.into_sync() }.summary(id.parse().expect("an id")).expect("here");
+    let summary = Repository::from(repository.into_sync()).summary(id.parse().expect("an id")).expect("here");
     assert_eq!(summary.title, "é".repeat(100));
     assert_eq!((summary.author.as_str(), summary.at_millis), ("Bo \u{fffd}", -5_000));
 }
@@ -280,7 +280,7 @@ fn a_change_is_the_same_whatever_it_is_based_on_and_another_with_another_byte() 
     let renamed: ObjectId = git(at, &["rev-parse", "HEAD"]).parse().expect("an id");
     let other = commit("src/b", "4\n", "Another");
     let repository = gix::open_opts(at, gix::open::Options::isolated()).expect("a repository");
-    let repository = Repository { inner: repository.into_sync() };
+    let repository = Repository::from(repository.into_sync());
     let change = |tip| repository.raw_change(&[main], tip).expect("all is here");
     let what = change(fix).expect("one file");
     assert_eq!(what.keys().map(ToString::to_string).collect::<Vec<_>>(), ["src/b"]);

@@ -43,7 +43,7 @@ fn git(dir: &Path, args: &[&str]) -> String {
 }
 
 fn open(dir: &Path) -> Repository {
-    Repository { inner: gix::open(dir).expect("a repository").into_sync() }
+    Repository::from(gix::open(dir).expect("a repository").into_sync())
 }
 
 fn fresh(memory: &Memory) -> (tempfile::TempDir, Repository) {

@@ -23,9 +23,11 @@ fn in_use() -> std::sync::MutexGuard<'static, BTreeSet<PathBuf>> {
     IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One directory in quarantine: an object store of its own on top of the repository's. Goes away when dropped.
+/// One directory in quarantine: an object store of its own on top of the repository's. Goes away when dropped, unless it
+/// was said that it stays.
 pub(super) struct Room {
     dir: PathBuf,
+    stays: bool,
 }
 
 impl Room {
@@ -49,11 +51,25 @@ impl Room {
                 }
             }
         };
-        let room = Self { dir };
+        let room = Self { dir, stays: false };
         fs::create_dir(room.pack_dir()).map_err(&failed)?;
         fs::create_dir(room.dir.join("info")).map_err(&failed)?;
         fs::write(room.dir.join("info").join("alternates"), "../../../objects\n").map_err(&failed)?;
         Ok(room)
+    }
+
+    /// One that an earlier process left, if nobody has it.
+    pub(super) fn again(dir: PathBuf) -> Option<Self> {
+        in_use().insert(dir.clone()).then_some(Self { dir, stays: false })
+    }
+
+    /// Does it stay when it is dropped, for the next start?
+    pub(super) fn stays(&mut self, stays: bool) {
+        self.stays = stays;
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(super) fn pack_dir(&self) -> PathBuf {
@@ -75,7 +91,9 @@ const DELTA_CACHE: usize = 96 << 20;
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.dir) {
+        if !self.stays
+            && let Err(error) = fs::remove_dir_all(&self.dir)
+        {
             tracing::warn!(%error, "a directory in quarantine stays behind until the next start");
         }
         in_use().remove(&self.dir);
@@ -84,6 +102,13 @@ impl Drop for Room {
 
 fn quarantine_dir(repo: &Repository) -> PathBuf {
     repo.lansync_dir().join("quarantine")
+}
+
+/// Directories in quarantine that nobody of this process has in hand.
+pub(super) fn left_dirs(repo: &Repository) -> Vec<PathBuf> {
+    let in_use = in_use();
+    let dirs = fs::read_dir(quarantine_dir(repo)).into_iter().flatten().flatten().map(|entry| entry.path());
+    dirs.filter(|dir| !in_use.contains(dir)).collect()
 }
 
 /// Packs that were received and found whole and harmless: one, or several where one was cut. git does not see them;
@@ -255,7 +280,7 @@ pub(in crate::git) fn sync_dir(path: &Path) -> io::Result<()> {
 
 impl Repository {
     /// Removes what a killed process left in quarantine, its `.keep` files, and packs that it had half moved. For the
-    /// start of the service; what this process itself has in hand stays.
+    /// start of the service; what this process itself has in hand stays, as does what [`Repository::kept_pack`] gave.
     pub fn clean_quarantine(&self) {
         // Held to the end: nobody starts anything in between.
         let in_use = in_use();

@@ -63,24 +63,32 @@ fn alone((index, pack): &Indexed<'_>, wants: &[gix::ObjectId]) -> Result<(), Pac
 fn special_files(store: &Objects, packs: &[Indexed<'_>]) -> Result<(), PackRefused> {
     let mut buf = Vec::new();
     let all = packs.iter().flat_map(|(_, pack)| pack.links.iter()).flat_map(|links| links.special.iter());
-    for (id, special) in all.collect::<BTreeMap<_, _>>() {
-        let bad = |why: &str| PackRefused::BadObject { id: from_gix(id), why: why.to_owned() };
-        match store.kind(id) {
-            Ok(Kind::Blob) => {}
-            Ok(_) | Err(Unread::Missing(_)) => return Err(bad("it is no file, where git reads one")),
-            Err(corrupt) => return Err(new(corrupt)),
-        }
-        if store.size(id).map_err(new)? >= settings::MODULES_BYTES {
-            return Err(bad("it is too large for a file that git reads"));
-        }
-        let (_, data) = store.read(id, &mut buf).map_err(new)?;
-        let checked = match special {
-            Special::Modules => settings::check_modules(data),
-            Special::Attributes => settings::check_attributes(data),
-        };
-        checked.map_err(|why| bad(&why))?;
+    let mut all = all.collect::<BTreeMap<_, _>>().into_iter();
+    all.try_for_each(|(id, special)| special_file(store, id, *special, &mut buf))
+}
+
+/// Looks into one of them.
+pub(super) fn special_file(
+    store: &Objects,
+    id: &gix::oid,
+    special: Special,
+    buf: &mut Vec<u8>,
+) -> Result<(), PackRefused> {
+    let bad = |why: &str| PackRefused::BadObject { id: from_gix(id), why: why.to_owned() };
+    match store.kind(id) {
+        Ok(Kind::Blob) => {}
+        Ok(_) | Err(Unread::Missing(_)) => return Err(bad("it is no file, where git reads one")),
+        Err(corrupt) => return Err(new(corrupt)),
     }
-    Ok(())
+    if store.size(id).map_err(new)? >= settings::MODULES_BYTES {
+        return Err(bad("it is too large for a file that git reads"));
+    }
+    let (_, data) = store.read(id, buf).map_err(new)?;
+    let checked = match special {
+        Special::Modules => settings::check_modules(data),
+        Special::Attributes => settings::check_attributes(data),
+    };
+    checked.map_err(|why| bad(&why))
 }
 
 /// Opens the index of a pack in quarantine.
@@ -215,16 +223,10 @@ impl Visit for Check<'_> {
         if kind != expected(found) {
             return Err(wrong_kind(id, kind, expected(found)));
         }
-        let bad = |why: String| PackRefused::BadObject { id: from_gix(id), why };
         // Commits and trees were looked at as they were built.
         if found == Found::Tag {
             let (_, data) = self.store.read(id, &mut self.buf).map_err(new)?;
-            let said = check_tag(data).map_err(bad)?;
-            let target = gix::objs::TagRef::from_bytes(data, gix::hash::Kind::Sha1).map(|tag| tag.target());
-            let target = target.map_err(|error| bad(crate::git::objects::chain(&error)))?;
-            if self.store.kind(&target).map_err(new)? != said {
-                return Err(bad(format!("it says that it is of a {said}, and is not")));
-            }
+            says_true(self.store, id, data)?;
         }
         Ok(())
     }
@@ -236,6 +238,18 @@ impl Visit for Check<'_> {
     fn wants_bases(&self) -> bool {
         !self.unproven.is_empty()
     }
+}
+
+/// Is what a tag is of, of the kind that it says?
+pub(super) fn says_true(store: &Objects, tag: &gix::oid, data: &[u8]) -> Result<(), PackRefused> {
+    let bad = |why: String| PackRefused::BadObject { id: from_gix(tag), why };
+    let said = check_tag(data).map_err(bad)?;
+    let target = gix::objs::TagRef::from_bytes(data, gix::hash::Kind::Sha1).map(|tag| tag.target());
+    let target = target.map_err(|error| bad(crate::git::objects::chain(&error)))?;
+    if store.kind(&target).map_err(new)? != said {
+        return Err(bad(format!("it says that it is of a {said}, and is not")));
+    }
+    Ok(())
 }
 
 /// Only looks whether objects are there and of the right kind.
@@ -256,7 +270,7 @@ impl Visit for Present<'_> {
     }
 }
 
-fn expected(found: Found) -> Kind {
+pub(super) fn expected(found: Found) -> Kind {
     match found {
         Found::Tag => Kind::Tag,
         Found::Commit => Kind::Commit,

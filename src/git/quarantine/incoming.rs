@@ -88,10 +88,10 @@ impl Kinds {
 
 /// A pack whose input broke off: the entries that came whole. Its files go when it is dropped.
 pub(super) struct Cut {
-    pack: PathBuf,
-    objects: u32,
+    pub(super) pack: PathBuf,
+    pub(super) objects: u32,
     /// Where the last of them ends.
-    end: u64,
+    pub(super) end: u64,
 }
 
 /// A pack was not received.

@@ -9,8 +9,10 @@ mod arriving;
 mod check;
 mod entries;
 mod headers;
+mod history;
 mod incoming;
 mod index;
+mod kept;
 mod links;
 mod made;
 mod names;
@@ -23,12 +25,13 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use super::objects::Objects;
-use super::{Repository, Skip, to_gix};
+use super::{Repository, to_gix};
 use crate::id::ObjectId;
 use crate::limits;
 
 pub(super) use adopt::sync_dir;
 pub use adopt::{Adopted, Quarantined};
+pub use kept::Kept;
 pub(super) use made::Gently;
 pub use pieces::{Manifest, NotShared, PackPieces, PieceRefused};
 
@@ -278,11 +281,11 @@ impl Repository {
         let over = |why| Interrupted { why, kept: None };
         let wants = wants.iter().map(|id| to_gix(id).ok_or(PackRefused::MissingObject(*id)));
         let wants = wants.collect::<Result<Vec<_>, _>>().map_err(over)?;
-        let haves: Vec<gix::ObjectId> = haves.iter().filter_map(to_gix).collect();
         let mut kept = match kept {
             Some(kept) => kept,
-            None => Kept { room: adopt::Room::new(self).map_err(over)?, packs: Vec::new() },
+            None => Kept::nothing(self, haves).map_err(over)?,
         };
+        let haves: Vec<gix::ObjectId> = haves.iter().filter_map(to_gix).collect();
         // Without haves nothing that is here may be built upon.
         let held = (!haves.is_empty()).then(|| Objects::of(self));
         let (before, before_bytes) = (kept.objects(), kept.bytes());
@@ -290,8 +293,9 @@ impl Repository {
             let (objects_done, objects_total) = (now.objects_done + before, now.objects_total + before);
             progress(PackProgress { objects_done, objects_total, bytes: now.bytes + before_bytes });
         };
-        let (dir, number) = (kept.room.pack_dir(), kept.packs.len() * 2);
-        match incoming::receive(&dir, number, input, held.as_ref(), limits, &progress, stop) {
+        let (dir, number) = (kept.room.pack_dir(), kept.next_number());
+        let mut input = kept::Noted::new(input, |objects| kept.note(&[(number, objects)]));
+        match incoming::receive(&dir, number, &mut input, held.as_ref(), limits, &progress, stop) {
             Ok(pack) => kept.packs.extend(pack),
             Err(incoming::Failed { why, cut }) => {
                 if let Some(cut) = cut.filter(|cut| cut.bytes() >= limits::KEPT_BYTES) {
@@ -299,11 +303,20 @@ impl Repository {
                     let salvaged = cut.salvage(&dir, number + 1, held.as_ref(), limits, stop);
                     kept.packs.extend(salvaged.ok().flatten());
                 }
-                return Err(Interrupted { why, kept: (!kept.packs.is_empty()).then_some(kept) });
+                if kept.packs.is_empty() {
+                    kept.discard();
+                    return Err(over(why));
+                }
+                kept.note(&[]);
+                return Err(Interrupted { why, kept: Some(Box::new(kept)) });
             }
         }
-        check::packs(self, &kept.room, &kept.packs, &wants, &haves, stop).map_err(over)?;
-        Ok(Quarantined::new(self, kept.room, kept.packs.into_iter().map(|pack| pack.files).collect()))
+        let Kept { mut room, packs, .. } = kept;
+        let checked = check::packs(self, &room, &packs, &wants, &haves, stop);
+        // What is not what it should be is of no use to anybody, and what is goes into the object store.
+        room.stays(false);
+        checked.map_err(over)?;
+        Ok(Quarantined::new(self, room, packs.into_iter().map(|pack| pack.files).collect()))
     }
 
     /// Is everything that `tips` reach and `haves` do not really here?
@@ -322,40 +335,12 @@ impl Repository {
     }
 }
 
-/// What came of a pack before its input broke off, received and hashed, in quarantine. Dropped, it is gone.
-pub struct Kept {
-    room: adopt::Room,
-    packs: Vec<incoming::Incoming>,
-}
-
-impl Kept {
-    /// How many objects it holds.
-    pub fn objects(&self) -> u64 {
-        self.packs.iter().map(|pack| pack.files.objects).sum()
-    }
-
-    /// How many bytes it took to send them.
-    pub fn bytes(&self) -> u64 {
-        self.packs.iter().map(|pack| pack.files.bytes).sum()
-    }
-
-    /// What need not be sent again.
-    pub fn skip(&self) -> Skip {
-        let ids =
-            self.packs.iter().filter_map(|pack| Some((check::index_of(pack).ok()?, pack))).flat_map(|(index, pack)| {
-                let ids: Vec<gix::ObjectId> = index.iter().map(|entry| entry.oid).collect();
-                ids.into_iter().filter(move |id| !pack.bases.contains(id))
-            });
-        Skip::of(ids, limits::SKIP_BYTES as usize)
-    }
-}
-
 /// A pack was not received.
 pub struct Interrupted {
     /// Why.
     pub why: PackRefused,
     /// What the next try can go on with; `None` where that is nothing.
-    pub kept: Option<Kept>,
+    pub kept: Option<Box<Kept>>,
 }
 
 /// A pack that was received: its files in quarantine.

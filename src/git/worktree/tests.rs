@@ -57,7 +57,7 @@ fn write(root: &Path, path: &str, content: &str) {
 }
 
 fn open(dir: &Path) -> Repository {
-    Repository { inner: gix::open_opts(dir, gix::open::Options::isolated()).expect("a repository").into_sync() }
+    Repository::from(gix::open_opts(dir, gix::open::Options::isolated()).expect("a repository").into_sync())
 }
 
 /// Without the settings of whoever runs the tests.

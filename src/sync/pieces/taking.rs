@@ -159,6 +159,10 @@ impl Taking {
         let can = |(peer, source): &(&PeerId, &Source)| **peer != self.maker && !source.out;
         let others: Vec<(&PeerId, &Source)> = self.sources.iter().filter(can).collect();
         let has = |piece: u32| others.iter().filter(move |(_, source)| source.has.contains(piece));
+        // Who has not brought it so far is not asked for it once more.
+        let asked_of = |peer: &PeerId, piece: u32| {
+            self.asked.values().any(|asked| asked.from == *peer && asked.of.contains(piece))
+        };
         // Those that others have, the rarest first.
         let mut spread: Vec<(u32, usize, u32)> =
             missing.iter().map(|piece| (*piece / TOGETHER, has(*piece).count(), *piece)).collect();
@@ -170,7 +174,8 @@ impl Taking {
             }
             let load_of = |peer: &PeerId| load.get(peer).copied().unwrap_or(0);
             let free = |(peer, source): &&(&PeerId, &Source)| {
-                source.not_before <= now && load_of(peer) < limits::PIECES_OF_ONE
+                let is_ready = source.not_before <= now && load_of(peer) < limits::PIECES_OF_ONE;
+                is_ready && !asked_of(peer, *piece)
             };
             let rank = |(peer, _): &&(&PeerId, &Source)| (load_of(peer), self.mixed(u32::from(peer.0[0]) ^ piece << 8));
             let Some((peer, _)) = has(*piece).filter(free).min_by_key(rank) else { continue };
@@ -184,7 +189,8 @@ impl Taking {
             self.asked.values().any(|asked| asked.of.contains(piece) && now.saturating_sub(asked.since) >= SLOW)
         };
         let mut of = PieceSet::default();
-        for piece in missing.into_iter().filter(|piece| late(*piece) || has(*piece).next().is_none()) {
+        let missing = missing.into_iter().filter(|piece| !asked_of(&self.maker, *piece));
+        for piece in missing.filter(|piece| late(*piece) || has(*piece).next().is_none()) {
             of.insert(piece);
         }
         let maker = self.sources.get(&self.maker).filter(|source| !source.out && source.not_before <= now);
@@ -271,6 +277,24 @@ mod tests {
         taking.came(0, ask.number, 0);
         assert!(taking.is_whole());
         assert_eq!((taking.next(0), taking.next_wake(0)), (vec![], None));
+    }
+
+    #[test]
+    fn who_is_slow_is_not_asked_twice_for_one_piece() {
+        let mut taking = Taking::new(0, 2, MAKER, 7);
+        taking.told(B, set(&[0]));
+        let mut asks: Vec<(PeerId, PieceSet)> = taking.next(0).into_iter().map(|ask| (ask.from, ask.of)).collect();
+        asks.sort_by_key(|(from, _)| *from);
+        assert_eq!(asks, [(MAKER, set(&[1])), (B, set(&[0]))]);
+        let makers = taking.asked.iter().find(|(_, asked)| asked.from == MAKER).map(|(number, _)| *number);
+        taking.replied(makers.expect("it was asked"), 1);
+        // Both are slow, and each has room for one more: only the maker is asked, for what the other does not bring.
+        let again: Vec<(PeerId, PieceSet)> = taking.next(SLOW).into_iter().map(|ask| (ask.from, ask.of)).collect();
+        assert_eq!(again, [(MAKER, set(&[0]))]);
+        assert_eq!(taking.next(3 * SLOW), [], "there is nobody else");
+        taking.told(C, set(&[0, 1]));
+        let others = taking.next(3 * SLOW);
+        assert!(!others.is_empty() && others.iter().all(|ask| ask.from == C), "{others:?}");
     }
 
     #[test]

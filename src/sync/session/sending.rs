@@ -22,6 +22,21 @@ impl Sync {
         millis(base + limits::SEND_STEP * u32::from(mixed % 16))
     }
 
+    /// Forgets of neighbours on what they were further, where that is here now.
+    fn caught_up_with(&mut self) {
+        if self.neighbours.values().all(|neighbour| neighbour.ahead.is_empty()) {
+            return;
+        }
+        let mut here: BTreeMap<PeerId, u64> = BTreeMap::new();
+        for (_, feed, head) in self.frontier.iter() {
+            let last = here.entry(*feed).or_insert(head.seq);
+            *last = head.seq.max(*last);
+        }
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.ahead.retain(|feed, seq| here.get(feed).is_none_or(|last| last < seq));
+        }
+    }
+
     pub(super) fn stored(&mut self, now: Millis, events: &[OnStrand], logged: &Frontier) {
         let crowded = self.is_crowded();
         let caught_up: Vec<PeerId> = self
@@ -43,6 +58,7 @@ impl Sync {
             let Some(durable) = self.durable.get(&strand) else { continue };
             self.frontier.set(strand, *feed, if durable.seq < head.seq { *durable } else { *head });
         }
+        self.caught_up_with();
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         for peer in peers {
             // Those who have it already hear that it is here too; the others hear by getting it.

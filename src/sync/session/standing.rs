@@ -79,6 +79,7 @@ impl Sync {
             // Of a feed that is not here at all it need not say anything.
             let feeds: BTreeSet<&PeerId> = self.frontier.iter().map(|(_, feed, _)| feed).collect();
             neighbour.further |= located.ahead.iter().any(|entry| feeds.contains(&entry.feed));
+            neighbour.ahead.extend(located.ahead.iter().map(|entry| (entry.feed, entry.seq)));
         }
         if last {
             neighbour.entries = 0;

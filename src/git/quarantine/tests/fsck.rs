@@ -349,3 +349,23 @@ fn what_git_calls_an_error_is_refused_and_what_it_takes_is_taken() {
     assert!(wrong.is_empty(), "{} of {}: {wrong:#?}", wrong.len(), cases.len());
     say(&format!("{} cases", cases.len()));
 }
+
+#[test]
+fn what_others_would_refuse_of_a_history_that_is_here_is_found_before_it_is_shared() {
+    let cases: Vec<Case> = [trees(), commits(), tags(), special()].into_iter().flatten().collect();
+    let (from, to, stop) = (Fixture::new(), Fixture::new(), AtomicBool::new(false));
+    let objects: BTreeMap<ObjectId, _> =
+        cases.iter().flat_map(|case| &case.objects).map(|one| (id_of(one.0, &one.1), one.clone())).collect();
+    let packed = from.git_with(&["index-pack", "--stdin"], &pack_of(&objects.into_values().collect::<Vec<_>>()));
+    assert!(packed.status.success(), "{packed:?}");
+    let (here, there) = (from.repo(), to.repo());
+    for case in &cases {
+        let refused = take(&there, &pack_of(&case.objects), &[case.want], &[]).err();
+        let found = here.check_history(&[case.want], &[], &stop).err();
+        let (refused, found) = (refused.map(|why| why.to_string()), found.map(|why| why.to_string()));
+        assert_eq!(found.is_some(), refused.is_some(), "{}: {found:?}, {refused:?}", case.what);
+    }
+    // What was looked at once is not looked at again.
+    let bad = cases.iter().find(|case| case.verdict == Error && case.about == case.want).expect("a commit");
+    assert!(here.check_history(&[bad.want], &[bad.want], &stop).is_ok());
+}

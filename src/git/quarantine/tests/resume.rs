@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use super::*;
+use crate::git::Skip;
 
 /// Gives some bytes, and then breaks off as a connection does.
 struct Breaks<'a>(&'a [u8]);
@@ -45,7 +46,7 @@ fn go_on(
 fn cut(repo: &Repository, kept: Option<Kept>, part: &[u8], wants: &[ObjectId], haves: &[ObjectId]) -> Kept {
     let interrupted = go_on(repo, kept, &mut Breaks(part), wants, haves).err().expect("it was cut");
     assert_eq!(interrupted.why.blame(), Blame::Local, "a cut is nobody's fault");
-    interrupted.kept.expect("there is something to go on with")
+    *interrupted.kept.expect("there is something to go on with")
 }
 
 /// The rest, as a peer sends it that is told what is here; and how many bytes it took to tell.
@@ -154,12 +155,182 @@ fn what_was_kept_proves_nothing_and_does_not_stay() {
     let (mut damaged, _) = rest(&from, &kept, &[tip], &[]);
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
-    assert!(go_on(&repo, Some(kept), &mut damaged.as_slice(), &[tip], &[]).is_err_and(|cut| cut.why.is_peers_fault()));
+    let refused = go_on(&repo, Some(kept), &mut damaged.as_slice(), &[tip], &[]).err().unwrap();
+    assert!(refused.why.is_peers_fault());
+    refused.kept.expect("what came before may be good").discard();
     // What came damaged before the cut is not kept.
     let mut bad = whole[..whole.len() * 2 / 3].to_vec();
     bad[whole.len() / 3] ^= 0x10;
     let cut_off = go_on(&repo, None, &mut Breaks(&bad), &[tip], &[]).err().unwrap();
     assert!(cut_off.kept.is_none() || !cut_off.why.is_peers_fault());
-    drop(cut_off);
+    if let Some(kept) = cut_off.kept {
+        kept.discard();
+    }
     untouched(&to, &before);
+}
+
+/// The wall clock of these tests, in milliseconds: what files are said to be from is the machine's own.
+fn now() -> u64 {
+    let probe = tempfile::NamedTempFile::new().unwrap();
+    let time = probe.as_file().metadata().unwrap().modified().unwrap();
+    time.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+const DAY: u64 = 24 * 3600 * 1000;
+
+/// Gives some bytes, and then does something before it breaks off.
+struct Until<'a, F: FnMut()>(Breaks<'a>, F);
+
+impl<F: FnMut()> Read for Until<'_, F> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(out)
+    }
+}
+
+impl<F: FnMut()> BufRead for Until<'_, F> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.0.0.is_empty() {
+            (self.1)();
+        }
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
+    }
+}
+
+/// The quarantine as it is found by a process that starts after one was killed that had received so much.
+fn killed(to: &Fixture, kept: Option<Kept>, part: &[u8], wants: &[ObjectId], haves: &[ObjectId]) {
+    let (repo, all) = (to.repo(), to.dir().join(".git/lansync/quarantine"));
+    let aside = tempfile::tempdir().unwrap();
+    let copy = || {
+        let from = std::fs::read_dir(&all).unwrap().next().expect("it is being received").unwrap().path();
+        assert!(
+            std::process::Command::new("cp")
+                .arg("-r")
+                .arg(from)
+                .arg(aside.path().join("1-0"))
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    let mut input = Until(Breaks(part), copy);
+    go_on(&repo, kept, &mut input, wants, haves).err().expect("it was cut").kept.expect("enough came").discard();
+    assert_eq!(files(&all), Vec::<PathBuf>::new());
+    std::fs::rename(aside.path().join("1-0"), all.join("1-0")).unwrap();
+}
+
+/// As the service does at its start.
+fn found(repo: &Repository, now: u64) -> Option<Kept> {
+    let kept = repo.kept_pack(now);
+    repo.clean_quarantine();
+    kept?.recover(repo, &PackLimits::default(), &AtomicBool::new(false))
+}
+
+#[test]
+fn what_a_killed_process_received_is_gone_on_with() {
+    let (from, to) = (many(8_000, 200), Fixture::new());
+    let (repo, tip) = (to.repo(), from.rev("main"));
+    let whole = pack_from(&from, &[tip], &[]);
+    let half = whole.len() / 2;
+    killed(&to, None, &whole[..half], &[tip], &[]);
+    // Other things that a crash leaves.
+    let quarantine = to.dir().join(".git/lansync/quarantine");
+    std::fs::create_dir_all(quarantine.join("2-0/pack")).unwrap();
+    std::fs::write(quarantine.join("2-0/pack/incoming-0.pack"), &whole[..half]).unwrap();
+    std::fs::write(quarantine.join("1-0/pack/incoming-7.idx"), "half an index").unwrap();
+
+    let kept = found(&repo, now()).expect("half of it is here");
+    assert_eq!(kept.haves(), []);
+    assert!(kept.bytes() > half as u64 * 9 / 10, "{} of {half}", kept.bytes());
+    assert!(!quarantine.join("2-0").exists() && !quarantine.join("1-0/pack/incoming-7.idx").exists());
+    // Stopped in an orderly way, and started again.
+    let objects = kept.objects();
+    drop(kept);
+    let kept = found(&repo, now() + 13 * DAY).expect("it is still here");
+    assert_eq!(kept.objects(), objects);
+    // Killed again, in the middle of the rest.
+    let (second, _) = rest(&from, &kept, &[tip], &[]);
+    killed(&to, Some(kept), &second[..second.len() * 2 / 3], &[tip], &[]);
+    let kept = found(&repo, now()).expect("most of it is here");
+    assert!(kept.objects() > objects, "{} after {objects}", kept.objects());
+    let (third, _) = rest(&from, &kept, &[tip], &[]);
+    let adopted = go_on(&repo, Some(kept), &mut third.as_slice(), &[tip], &[]).map_err(|cut| cut.why).unwrap();
+    assert_eq!(adopted.objects(), from.reachable(&["main"]).len() as u64, "nothing came twice");
+    adopted.adopt().unwrap().release();
+    to.git(&["update-ref", "refs/heads/main", &tip.to_string()]);
+    to.fsck();
+    assert_eq!(files(&quarantine), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_is_left_is_damaged_old_or_not_said_to_be_whole_and_does_no_harm() {
+    let (from, to) = (many(8_000, 200), Fixture::new());
+    let (repo, tip) = (to.repo(), from.rev("main"));
+    let whole = pack_from(&from, &[tip], &[]);
+    let quarantine = to.dir().join(".git/lansync/quarantine");
+    let (pack, record) = (quarantine.join("1-0/pack/incoming-0.pack"), quarantine.join("1-0/kept"));
+    let before = files(&to.dir().join(".git/objects"));
+    let again = || killed(&to, None, &whole[..whole.len() * 9 / 10], &[tip], &[]);
+    again();
+    assert!(found(&repo, now() + 15 * DAY).is_none(), "it is old");
+    untouched(&to, &before);
+    again();
+    let said = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(&record, said.replacen("pack 0 ", "pack 0 1", 1)).unwrap();
+    assert!(found(&repo, now()).is_none(), "its record is damaged");
+    untouched(&to, &before);
+    for content in [Vec::new(), vec![0; 600_000], b"PACK\0\0\0\x02\xff\xff\xff\xff".repeat(50_000)] {
+        again();
+        std::fs::write(&pack, content).unwrap();
+        assert!(found(&repo, now()).is_none(), "nothing of it can be read");
+        untouched(&to, &before);
+    }
+    // Damaged somewhere: what lies before may be used, and what comes in the end is what it should be.
+    for part in 1..10 {
+        again();
+        let mut bytes = std::fs::read(&pack).unwrap();
+        let at = bytes.len() * part / 10;
+        bytes[at..at + 3].iter_mut().for_each(|byte| *byte ^= 0x55);
+        std::fs::write(&pack, bytes).unwrap();
+        let Some(kept) = found(&repo, now()) else { continue };
+        assert!(kept.bytes() <= at as u64 + 64, "nothing behind the damage counts");
+        let (pack, _) = rest(&from, &kept, &[tip], &[]);
+        let taken = go_on(&repo, Some(kept), &mut pack.as_slice(), &[tip], &[]).map_err(|cut| cut.why).unwrap();
+        assert_eq!(taken.objects(), from.reachable(&["main"]).len() as u64);
+    }
+    untouched(&to, &before);
+}
+
+#[test]
+fn what_a_pack_was_completed_with_does_not_count_as_received_after_a_restart() {
+    let (from, to) = (many(4_000, 0), Fixture::new());
+    let before = from.rev("main");
+    from.git(&["reset", "-q", "--hard"]);
+    for file in 0..600 {
+        let path = format!("d{}/e{}/f{file}", file % 50, file / 50 % 20);
+        let old = std::fs::read_to_string(from.dir().join(&path)).unwrap_or_default();
+        let lines = (0..300).map(|line| format!("{:x}", (line + file) as u64 * 7_919_377 % 999_983));
+        from.write(&path, &format!("{old}{}", lines.collect::<String>()));
+    }
+    let tip = from.commit("new", "1\n");
+    let repo = to.repo();
+    take(&repo, &pack_from(&from, &[before], &[]), &[before], &[]).unwrap().adopt().unwrap().release();
+    let whole = pack_from(&from, &[tip], &[before]);
+    let upto = whole.len() * 9 / 10;
+    assert!(upto as u64 > limits::KEPT_BYTES, "{upto}");
+    let kept = cut(&repo, None, &whole[..upto], &[tip], &[before]);
+    let (objects, bases) = (kept.objects(), kept.packs.iter().map(|pack| pack.bases.len()).sum::<usize>());
+    assert!(bases > 0, "it builds on what is here");
+    drop(kept);
+    let kept = found(&repo, now()).expect("it is here");
+    assert_eq!(kept.haves(), [before]);
+    assert_eq!((kept.objects(), kept.packs[0].bases.len()), (objects, bases));
+    let (pack, _) = rest(&from, &kept, &[tip], &[before]);
+    let taken = go_on(&repo, Some(kept), &mut pack.as_slice(), &[tip], &[before]).map_err(|cut| cut.why).unwrap();
+    taken.adopt().unwrap().release();
+    to.git(&["update-ref", "refs/heads/main", &tip.to_string()]);
+    to.fsck();
 }
