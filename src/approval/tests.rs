@@ -129,7 +129,7 @@ impl Hand {
     fn approve(&mut self, revision: EventId) -> EventId {
         let commit = self.state.revision(&revision).unwrap().tip;
         let onto = self.state.branch(&branch("main")).unwrap().lids();
-        let mut refs: Vec<EventId> = onto.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        let mut refs = self.state.carriers_of(&onto);
         refs.push(revision);
         let said = Approve { revision, commit, onto, message: String::new(), extensions: Extensions::default() };
         self.write(Payload::Approve(said), refs)
@@ -137,20 +137,9 @@ impl Hand {
 
     fn land(&mut self, landable: Landable) -> EventId {
         let new = merged(&landable.head_commits, landable.tip);
-        let mut refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
-        refs.extend(landable.revision);
-        refs.extend(&landable.approvals);
-        let land = Land {
-            branch: landable.branch,
-            heads: landable.heads,
-            revision: landable.revision,
-            tip: landable.tip,
-            approvals: landable.approvals,
-            new,
-            rules: RULES,
-            extensions: Extensions::default(),
-        };
-        self.write(Payload::Land(land), refs)
+        let carriers = self.state.carriers_of(&landable.heads);
+        let (land, refs) = landable.land(new, RULES, carriers);
+        self.write(land, refs)
     }
 
     fn main_tip(&self) -> Option<ObjectId> {

@@ -84,7 +84,7 @@ impl Core {
             return;
         }
         let name = self.proposal_name(&proposal.id);
-        let mut refs: Vec<EventId> = before.onto.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        let mut refs = self.state.carriers_of(&before.onto);
         refs.push(proposal.last.id);
         let approve = Approve {
             revision: proposal.last.id,

@@ -114,7 +114,7 @@ impl Node {
         let Some(last) = self.state.proposals().filter(own).last().map(|last| last.last.clone()) else { return };
         let Some(heads) = self.state.branch(&main()) else { return };
         let (lids, commits) = (heads.lids(), heads.commits());
-        let mut refs: Vec<EventId> = lids.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        let mut refs = self.state.carriers_of(&lids);
         refs.push(last.id);
         let approve = Approve {
             revision: last.id,
@@ -134,7 +134,7 @@ impl Node {
         let mut all = self.state.landable();
         all.extend(self.state.joinable());
         let Some(landable) = rng.pick(&all).cloned() else { return };
-        let mut refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        let mut refs = self.state.carriers_of(&landable.heads);
         refs.extend(landable.revision);
         refs.extend(&landable.approvals);
         let new = ObjectId::Sha1(rng.bytes20());

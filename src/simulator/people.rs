@@ -227,7 +227,7 @@ impl Node {
             return None;
         }
         let onto = self.state.branch(&name("main"))?.lids();
-        let mut refs: Vec<EventId> = onto.iter().filter_map(|lid| self.state.carrier(lid)).collect();
+        let mut refs = self.state.carriers_of(&onto);
         refs.push(revision);
         let approve = Approve { revision, commit, onto, message: String::new(), extensions: Extensions::default() };
         let approval = self.write(now, Payload::Approve(approve), refs)?;

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Do, Fault, Node, merged};
 use crate::approval::RULES;
-use crate::eventlog::{Extensions, Land, Payload};
 use crate::hlc::Millis;
-use crate::id::{EventId, ObjectId, PeerId};
+use crate::id::{ObjectId, PeerId};
 
 impl Node {
     /// Judges every landing whose objects are here.
@@ -69,20 +68,9 @@ impl Node {
             if landable.heads.is_empty() || !self.completed.insert((landable.heads.clone(), landable.tip)) {
                 continue;
             }
-            let mut refs: Vec<EventId> = landable.heads.iter().filter_map(|lid| self.state.carrier(lid)).collect();
-            refs.extend(landable.revision);
-            refs.extend(&landable.approvals);
-            let land = Land {
-                branch: landable.branch,
-                heads: landable.heads,
-                revision: landable.revision,
-                tip: landable.tip,
-                approvals: landable.approvals,
-                new,
-                rules: RULES,
-                extensions: Extensions::default(),
-            };
-            if self.write(now, Payload::Land(land), refs).is_some() {
+            let carriers = self.state.carriers_of(&landable.heads);
+            let (land, refs) = landable.land(new, RULES, carriers);
+            if self.write(now, land, refs).is_some() {
                 return true;
             }
         }
