@@ -4,9 +4,10 @@
 //! signed for one purpose from being read as another. Batch verification is never used: it may accept what
 //! single verification refuses, and then two honest peers would differ.
 
+use std::collections::HashMap;
 use std::fmt;
 
-use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey, Verifier as _, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{IdentityId, MemberId, PeerId, ProjectId};
@@ -118,8 +119,92 @@ pub struct BadSignature;
 /// # Errors
 /// [`BadSignature`] where it does not hold.
 pub fn verify(key: &[u8; 32], hash: &[u8; 32], signature: &Signature) -> Result<(), BadSignature> {
-    let key = VerifyingKey::from_bytes(key).map_err(|_| BadSignature)?;
-    key.verify_strict(hash, &ed25519_dalek::Signature::from_bytes(&signature.0)).map_err(|_| BadSignature)
+    PublicKey::read(key)?.verify(hash, signature)
+}
+
+/// A public key read from its bytes, which is a seventh of the work of verifying one signature by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey(VerifyingKey);
+
+impl PublicKey {
+    /// The key of these bytes.
+    ///
+    /// # Errors
+    /// [`BadSignature`] where they are no point of the curve, or one by which nearly everything can be signed.
+    pub fn read(key: &[u8; 32]) -> Result<Self, BadSignature> {
+        match VerifyingKey::from_bytes(key) {
+            Ok(key) if !key.is_weak() => Ok(Self(key)),
+            _ => Err(BadSignature),
+        }
+    }
+
+    /// As [`verify`] by the bytes of this key.
+    ///
+    /// What the library calls strict reads the signature's point as well, to see that it is none of the eight small ones. Here
+    /// its bytes are compared with theirs: a signature that holds has the only bytes which a point has in RFC 8032, so the
+    /// outcome is the same.
+    ///
+    /// # Errors
+    /// [`BadSignature`] where it does not hold.
+    pub fn verify(&self, hash: &[u8; 32], signature: &Signature) -> Result<(), BadSignature> {
+        let small = SMALL.iter().any(|point| signature.0[..32] == *point);
+        let holds = || self.0.verify(hash, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok();
+        if !small && holds() { Ok(()) } else { Err(BadSignature) }
+    }
+}
+
+/// The points of the curve whose order divides 8, as RFC 8032 writes them: of order 1, 2, 4 and 8.
+const SMALL: [[u8; 32]; 8] = {
+    let (mut one, mut minus_one) = ([0; 32], [0xff; 32]);
+    one[0] = 1;
+    (minus_one[0], minus_one[31]) = (0xec, 0x7f);
+    [one, minus_one, [0; 32], negative([0; 32]), EIGHTH[0], negative(EIGHTH[0]), EIGHTH[1], negative(EIGHTH[1])]
+};
+
+/// Two points of order 8.
+const EIGHTH: [[u8; 32]; 2] = [
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+];
+
+/// The point with the other sign, which the last bit is.
+const fn negative(mut point: [u8; 32]) -> [u8; 32] {
+    point[31] |= 0x80;
+    point
+}
+
+/// Verifies many signatures by few keys, each of which it reads once.
+#[derive(Debug, Default)]
+pub struct Verifier(HashMap<[u8; 32], PublicKey>);
+
+/// Keys that a [`Verifier`] keeps, some 250 bytes each: the feeds of a large team.
+const KEPT_KEYS: usize = 512;
+
+impl Verifier {
+    /// As [`verify`].
+    ///
+    /// # Errors
+    /// [`BadSignature`] where it does not hold.
+    pub fn verify(&mut self, key: &[u8; 32], hash: &[u8; 32], signature: &Signature) -> Result<(), BadSignature> {
+        let read = match self.0.get(key) {
+            Some(read) => *read,
+            None => {
+                let read = PublicKey::read(key)?;
+                if self.0.len() >= KEPT_KEYS {
+                    self.0.clear();
+                }
+                self.0.insert(*key, read);
+                read
+            }
+        };
+        read.verify(hash, signature)
+    }
 }
 
 /// A secret key. Wiped from memory when dropped; never printed.
@@ -213,6 +298,8 @@ impl MemberId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -224,6 +311,89 @@ mod tests {
         assert_eq!(certificate.verify(&project, &feed), Ok(()));
         assert_eq!(certificate.verify(&ProjectId([4; 32]), &feed), Err(BadSignature));
         assert_eq!(certificate.verify(&project, &PeerId([4; 32])), Err(BadSignature));
+    }
+
+    /// What [`verify`] was first: the library's own strict verification.
+    fn strict(key: &[u8; 32], hash: &[u8; 32], signature: &Signature) -> bool {
+        let key = VerifyingKey::from_bytes(key);
+        key.is_ok_and(|key| key.verify_strict(hash, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok())
+    }
+
+    #[test]
+    fn the_small_points_are_those_of_the_curve() {
+        let distinct: std::collections::BTreeSet<_> = SMALL.into_iter().collect();
+        assert_eq!(distinct.len(), 8, "there are no more");
+        for point in SMALL {
+            assert!(VerifyingKey::from_bytes(&point).unwrap().is_weak());
+            assert_eq!(PublicKey::read(&point), Err(BadSignature));
+        }
+    }
+
+    #[test]
+    fn small_points_sign_nothing_though_the_equation_holds() {
+        let secret = Secret::from_seed([1; 32]);
+        // With s = 0 the equation is R = -kA: for a small A some R among the small points fits each hash.
+        let (mut loose, mut keys) = (0, SMALL.to_vec());
+        keys.push(secret.public());
+        for (key, point) in keys.iter().flat_map(|key| SMALL.map(|point| (key, point))) {
+            let mut signature = Signature([0; 64]);
+            signature.0[..32].copy_from_slice(&point);
+            for n in 0..8 {
+                let hash = Context::Event.hash_whole(&[n]);
+                let library = VerifyingKey::from_bytes(key).unwrap();
+                loose += u32::from(library.verify(&hash, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok());
+                assert!(!strict(key, &hash, &signature));
+                assert_eq!(verify(key, &hash, &signature), Err(BadSignature));
+            }
+        }
+        assert!(loose > 8, "the equation alone held {loose} times");
+    }
+
+    proptest! {
+        /// Keys and signatures with some bytes changed, and with points that have a second way to be written.
+        #[test]
+        fn verification_is_as_strict_as_that_of_the_library(
+            seed in any::<[u8; 32]>(),
+            hash in any::<[u8; 32]>(),
+            change in prop::option::of((0usize..128, any::<u8>())),
+            point in prop::option::of((any::<bool>(), 0usize..8, 0u8..19)),
+        ) {
+            let secret = Secret::from_seed(seed);
+            let (mut key, mut signature) = (secret.public(), secret.sign(&hash));
+            if let Some((of_key, at, low)) = point {
+                let mut bytes = SMALL[at];
+                if low > 0 {
+                    // Of p + low - 1, which is no canonical number.
+                    bytes = [0xff; 32];
+                    (bytes[0], bytes[31]) = (0xec + low, 0x7f | bytes[31] & 0x80);
+                }
+                if of_key { key = bytes } else { signature.0[..32].copy_from_slice(&bytes) }
+            }
+            match change {
+                Some((at, to)) if at < 32 => key[at] = to,
+                Some((at, to)) if at < 96 => signature.0[at - 32] = to,
+                _ => {}
+            }
+            let mut verifier = Verifier::default();
+            for _ in 0..2 {
+                let holds = verify(&key, &hash, &signature).is_ok();
+                prop_assert_eq!(holds, strict(&key, &hash, &signature));
+                prop_assert_eq!(verifier.verify(&key, &hash, &signature).is_ok(), holds);
+            }
+        }
+    }
+
+    #[test]
+    fn a_verifier_keeps_a_bounded_number_of_keys() {
+        let mut verifier = Verifier::default();
+        for n in 0..2 * KEPT_KEYS as u64 {
+            let mut seed = [0; 32];
+            seed[..8].copy_from_slice(&n.to_be_bytes());
+            let secret = Secret::from_seed(seed);
+            let signature = secret.sign(&[9; 32]);
+            assert_eq!(verifier.verify(&secret.public(), &[9; 32], &signature), Ok(()));
+            assert!(verifier.0.len() <= KEPT_KEYS);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::authority::{Authority, Need, Past, Set};
 use crate::eventlog::rows::EventRow;
 use crate::eventlog::{Event, Kind, Payload};
 use crate::id::{EventId, IdentityId, Lid, MemberId};
+use crate::keys::PublicKey;
 use crate::limits;
 
 /// Why an event is never stored. Always the fault of whoever sent it, but for the last.
@@ -91,7 +92,11 @@ pub(super) fn check_held(state: &State, event: &Event) -> Result<Checked, Reject
     }
     let past = state.authority.pasts.union(pasts.into_iter());
     let (member, identity) = author(state, event, &past)?;
-    event.verify_identity(&identity).map_err(|_| Rejected::Signature)?;
+    let key = || match at {
+        At::Extends(strand) | At::Forks(Some(strand)) => state.authority.strands.key(strand),
+        At::Begins | At::Forks(None) => PublicKey::read(&identity.0),
+    };
+    event.verify_identity_by(key).map_err(|_| Rejected::Signature)?;
     links(state, event)?;
     if !state.healthy() {
         return Err(Rejected::Unreadable);

@@ -1,10 +1,10 @@
 //! Proposals, their revisions, and what maintainers said of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::said::{ProposalRow, Said, Tag};
-use super::{Demands, Landable, State};
+use super::{BranchHeads, Demands, Landable, State};
 use crate::eventlog::rows::Place;
 use crate::eventlog::{Event, Payload};
 use crate::hlc::Hlc;
@@ -371,14 +371,18 @@ impl State {
     /// Approved commits that have not landed: what any member's node may complete.
     pub fn landable(&self) -> Vec<Landable> {
         let mut found = Vec::new();
+        // While a clone catches up with thousands of landings each of them is here.
+        let mut branches: BTreeMap<BranchName, Option<BranchHeads>> = BTreeMap::new();
         for number in &self.ready {
             let row = self.proposal_row(*number);
             let Some(proposal) = row.and_then(|row| self.describe_proposal(*number, &row)) else { continue };
             for (commit, approvals) in self.approved(&proposal) {
                 let target = &proposal.last.target;
-                let Some(branch) = self.branch(target).filter(|_| !self.has_landed(target, &commit)) else {
+                if self.has_landed(target, &commit) {
                     continue;
-                };
+                }
+                let branch = branches.entry(target.clone()).or_insert_with(|| self.branch(target));
+                let Some(branch) = branch else { continue };
                 found.push(Landable {
                     branch: target.clone(),
                     heads: branch.lids(),

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kind::{Kind, Payload};
+use super::kind::Kind;
+use super::payload::Payload;
 use crate::codec::{self, DecodeError};
 use crate::hlc::Hlc;
 use crate::id::{EventId, IdentityId, PeerId, ProjectId};
-use crate::keys::{self, BadSignature, Context, FeedKey, IdentityKey, Signature};
+use crate::keys::{BadSignature, Context, FeedKey, IdentityKey, PublicKey, Signature, Verifier};
 use crate::limits;
 
 /// The version of these bytes.
@@ -110,8 +111,16 @@ impl Event {
     /// # Errors
     /// [`Malformed`]: it is never stored.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::decode_by(bytes, &mut Verifier::default())
+    }
+
+    /// As [`Event::decode`], of many events by few feeds.
+    ///
+    /// # Errors
+    /// [`Malformed`]: it is never stored.
+    pub fn decode_by(bytes: &[u8], verifier: &mut Verifier) -> Result<Self, Malformed> {
         let event = Self::decode_stored(bytes)?;
-        event.verify_feed()?;
+        verifier.verify(&event.body.author.0, &event.id.0, &event.by_feed)?;
         Ok(event)
     }
 
@@ -166,7 +175,7 @@ impl Event {
     }
 
     /// The feed's signature, and the identity's if its kind carries one.
-    pub(super) fn signatures(&self) -> (Signature, Option<Signature>) {
+    pub fn signatures(&self) -> (Signature, Option<Signature>) {
         (self.by_feed, self.by_identity)
     }
 
@@ -175,21 +184,24 @@ impl Event {
         &self.bytes[self.bytes.len() - self.body.payload_len as usize..]
     }
 
-    /// Checks the signature of the feed, as [`Event::decode`] did.
-    ///
-    /// # Errors
-    /// [`BadSignature`] where it is by another key.
-    pub fn verify_feed(&self) -> Result<(), BadSignature> {
-        keys::verify(&self.body.author.0, &self.id.0, &self.by_feed)
-    }
-
     /// Checks the second signature, if its kind carries one, by the identity that owns the feed.
     ///
     /// # Errors
     /// [`BadSignature`] where it is by another key.
     pub fn verify_identity(&self, identity: &IdentityId) -> Result<(), BadSignature> {
+        self.verify_identity_by(|| PublicKey::read(&identity.0))
+    }
+
+    /// As [`Event::verify_identity`], by a key that is asked for only where there is such a signature.
+    ///
+    /// # Errors
+    /// [`BadSignature`] where it is by another key; those of `key`.
+    pub fn verify_identity_by(
+        &self,
+        key: impl FnOnce() -> Result<PublicKey, BadSignature>,
+    ) -> Result<(), BadSignature> {
         match &self.by_identity {
-            Some(signature) => keys::verify(&identity.0, &self.id.0, signature),
+            Some(signature) => key()?.verify(&self.id.0, signature),
             None => Ok(()),
         }
     }

@@ -11,9 +11,12 @@ mod gather;
 mod golden;
 mod intake;
 mod kind;
+mod payload;
+mod people;
 mod rights;
 pub mod rows;
 pub mod store;
+mod work;
 
 pub use checkpoint::{Checkpoint, Reached};
 pub use event::{Body, Draft, Event, Malformed};
@@ -21,10 +24,11 @@ pub(crate) use frontier::short;
 pub use frontier::{Frontier, FrontierEntry, Head, Lacking, Located};
 pub use gather::Gather;
 pub use intake::{Intake, Ration};
-pub use kind::{
-    Ack, Approve, Area, Certify, Extensions, Genesis, Grant, Invite, Kind, Land, LandingContent, Link, Payload, Policy,
-    Propose, Reject, Revoke, Role, SetPolicy, Tag, Target, Vote, Withdraw,
-};
+pub use kind::{Area, Kind};
+pub use payload::{Extensions, Payload};
+pub use people::{Certify, Genesis, Grant, Invite, Policy, Role};
+pub use rights::{Ack, Link, Revoke, SetPolicy, Target, Vote};
+pub use work::{Approve, Land, LandingContent, Propose, Reject, Tag, Withdraw};
 
 /// A durable event with the strand it is held on.
 pub type OnStrand = (u32, Durable<std::sync::Arc<Event>>);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kind::Extensions;
+use super::payload::Extensions;
 use crate::id::{EventId, IdentityId, MemberId, PeerId, ProjectId};
 use crate::keys::{BadSignature, Context, IdentityKey, Signature, verify};
 

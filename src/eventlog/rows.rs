@@ -208,7 +208,7 @@ impl Layer {
         &self.rows[table as usize]
     }
 
-    fn get(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
+    fn get(&self, table: Table, key: &Key) -> Option<Option<&[u8]>> {
         self.of(table).get(key).map(Option::as_deref)
     }
 }
@@ -247,8 +247,9 @@ impl Rows {
 
     /// What `read` makes of one row; those of events are asked for by [`EventRow::of`].
     pub fn get<T>(&self, table: Table, key: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        let short = Key::from(key);
         for layer in self.layers() {
-            if let Some(found) = layer.get(table, key) {
+            if let Some(found) = layer.get(table, &short) {
                 return found.and_then(read);
             }
         }
@@ -372,13 +373,14 @@ impl Rows {
     /// What layers changed of one table, from a key on and below another (to the end where that is empty); of two
     /// changes the later counts.
     fn over(&self, table: Table, from: &[u8], to: &[u8]) -> Vec<(&[u8], Option<&[u8]>)> {
-        let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded(to) };
+        let (from, to) = (Key::from(from), Key::from(to));
+        let end = if to.as_slice().is_empty() { Bound::Unbounded } else { Bound::Excluded(&to) };
         let mut over = Vec::new();
         let mut layers = 0;
         // The latest first, so that it is the first of equal keys after sorting.
         for layer in self.layers() {
             let before = over.len();
-            let rows = layer.of(table).range::<[u8], _>((Bound::Included(from), end));
+            let rows = layer.of(table).range((Bound::Included(&from), end));
             over.extend(rows.map(|(key, value)| (key.as_slice(), value.as_deref())));
             layers += usize::from(over.len() > before);
         }

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use gix::bstr::{BString, ByteSlice};
 use gix::objs;
@@ -22,6 +22,9 @@ const STATS_BLOB_BYTES: usize = 8 << 20;
 const STATS_ENTRIES: usize = 50_000;
 /// Steps that its diffs take together, and each.
 const STATS_STEPS: (u64, u64) = (100_000_000, 10_000_000);
+
+/// Commits of which each is looked for alone, which ends as soon as it is clear that a tip does not reach it.
+const FEW: usize = 8;
 
 /// Why a question about the history has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +118,36 @@ impl Repository {
             history.commit(descendant)?;
             history.is_ancestor(ancestor, descendant)
         })
+    }
+
+    /// Those of these commits that one of the tips reaches. What cannot be read reaches nothing.
+    pub fn reached(&self, tips: &[ObjectId], mut commits: BTreeSet<ObjectId>) -> BTreeSet<ObjectId> {
+        if commits.len() <= FEW {
+            let reaches = |commit: &ObjectId| tips.iter().any(|tip| self.is_ancestor(*commit, *tip).unwrap_or(false));
+            commits.retain(reaches);
+            return commits;
+        }
+        // One walk for all of them, until the last is found.
+        let mut store = Store::new(self.local());
+        let mut read = |id: ObjectId| store.read_commit(id).ok();
+        let (mut found, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut queue = BinaryHeap::new();
+        let mut next: Vec<ObjectId> = tips.to_vec();
+        while found.len() < commits.len() {
+            for id in next.drain(..) {
+                if seen.insert(id)
+                    && let Some(commit) = read(id)
+                {
+                    queue.push((commit.seconds, id, commit.parents));
+                }
+            }
+            let Some((_, id, parents)) = queue.pop() else { break };
+            if commits.contains(&id) {
+                found.insert(id);
+            }
+            next = parents;
+        }
+        found
     }
 
     /// How many commits only `ours` and only `theirs` reach.

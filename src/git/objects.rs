@@ -119,6 +119,11 @@ impl<'a> Known<'a> {
         // Up to there both are read alike.
         end <= self.until || start >= *self.from.get_or_insert_with(|| again(self.data, self.base, start))
     }
+
+    /// Are this entry, which begins there and was asked about, and all behind it known?
+    pub(super) fn holds_the_rest(&self, start: usize) -> bool {
+        self.from.is_some_and(|from| start >= from)
+    }
 }
 
 /// Where the entries of both are the same again, up to the end. Both have an entry that begins at `start`.
@@ -169,6 +174,11 @@ impl Objects {
     pub(super) fn new(mut handle: gix::odb::Handle) -> Self {
         handle.ignore_replacements = true;
         Self { handle }
+    }
+
+    /// The same for another thread, with caches of its own.
+    pub(super) fn beside(&self) -> Self {
+        Self { handle: self.handle.clone() }
     }
 
     /// Keeps decoded trees in memory, as much as this many bytes: worth it where many commits are compared.

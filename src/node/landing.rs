@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub(super) use self::approving::Approving;
 use self::approving::{Landed, answer};
 pub(super) use self::work::Verdict;
-use self::work::{merge, paths, settle, whole};
+use self::work::{merge, paths, settle};
 use super::absent::Absent;
 use super::core::Core;
 use super::keeping::Keeping;
@@ -104,10 +104,10 @@ fn key(landable: &Landable) -> Key {
 impl Core {
     /// Starts the next job, the most urgent first.
     pub(super) fn drive_landing(&mut self, now: Millis) {
-        self.plan_completions(now);
         if self.landing.busy || self.state.genesis().is_none() {
             return;
         }
+        self.plan_completions(now);
         if let Some(approving) = self.landing.approving.pop_front() {
             return self.start_approve(approving);
         }
@@ -200,7 +200,10 @@ impl Core {
             self.near(&unsettled).into_iter().filter(|commit| self.held.contains(commit)).collect();
         let kept = self.landing.keeping.whole();
         let job = move |repo: &Repository| {
-            let whole = |commit: &ObjectId| kept.contains(commit) || whole(repo, &held, &newest, commit);
+            let commits = unsettled.iter().flat_map(|next| [next.content.tip, next.content.new]);
+            let others = commits.filter(|commit| !held.contains(commit) && repo.has(commit)).collect();
+            let reached = repo.reached(&newest, others);
+            let whole = |commit: &ObjectId| [&kept, &reached, &*held].iter().any(|whole| whole.contains(commit));
             settle(repo, unsettled, whole, &held)
         };
         super::objects::with_repo(self, job, |done| Wake::Landing(Box::new(LandingWork::Settled(done))));

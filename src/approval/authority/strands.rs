@@ -1,6 +1,7 @@
 //! Feeds as they are held: a strand is a feed, or a branch of one that forked, by a number of this log's own.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,7 @@ use crate::eventlog::rows::Place;
 use crate::eventlog::{Head, Intake};
 use crate::hlc::Hlc;
 use crate::id::{EventId, IdentityId, MemberId, PeerId};
+use crate::keys::{BadSignature, PublicKey};
 
 /// One strand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +59,8 @@ impl Strand {
 #[derive(Debug, Clone, Default)]
 pub(in crate::approval) struct Strands {
     all: Vec<Strand>,
+    /// The key of each one's identity, once a signature by it was verified.
+    keys: Vec<OnceLock<PublicKey>>,
     by_feed: BTreeMap<PeerId, Vec<u32>>,
 }
 
@@ -65,6 +69,7 @@ impl Strands {
         let number = self.all.len() as u32;
         self.by_feed.entry(strand.feed).or_default().push(number);
         self.all.push(strand);
+        self.keys.push(OnceLock::new());
         number
     }
 
@@ -74,6 +79,18 @@ impl Strands {
 
     pub(in crate::approval) fn get_mut(&mut self, number: u32) -> &mut Strand {
         &mut self.all[number as usize]
+    }
+
+    /// The key of the identity that certified a strand's feed.
+    pub(in crate::approval) fn key(&self, number: u32) -> Result<PublicKey, BadSignature> {
+        let (key, identity) = (&self.keys[number as usize], &self.get(number).identity);
+        match key.get() {
+            Some(key) => Ok(*key),
+            None => PublicKey::read(&identity.0).inspect(|read| {
+                // One that is there already is the same.
+                let _ = key.set(*read);
+            }),
+        }
     }
 
     pub(in crate::approval) fn count(&self) -> u32 {

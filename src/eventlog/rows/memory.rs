@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::key::Key;
 use super::{Base, Changed, Layer, Place, Table, merge};
 use crate::eventlog::Event;
 
@@ -38,7 +39,7 @@ impl Memory {
             match value {
                 Some(value) => rows.insert(key.into(), Some(value.to_vec())),
                 None if self.below.is_some() => rows.insert(key.into(), None),
-                None => rows.remove(key),
+                None => rows.remove(&key.into()),
             };
         }
         self.events.extend(layer.events().map(|(place, event)| (place, event.clone())));
@@ -59,14 +60,15 @@ impl Memory {
         table: Table,
         range: (Bound<&[u8]>, Bound<&[u8]>),
     ) -> impl DoubleEndedIterator<Item = (&[u8], Option<&[u8]>)> {
-        let rows = self.rows[table as usize].range::<[u8], _>(range);
+        let (from, to) = range;
+        let rows = self.rows[table as usize].range((from.map(Key::from), to.map(Key::from)));
         rows.map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 }
 
 impl Base for Memory {
     fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
-        match self.rows[table as usize].get(key) {
+        match self.rows[table as usize].get(&key.into()) {
             Some(changed) => changed.clone(),
             None => self.below().get(table, key),
         }

@@ -21,6 +21,7 @@ struct Bytes {
     since: Vec<Change>,
     /// Writes and syncs until now.
     done: usize,
+    syncs: usize,
     /// How many there may be; the next one fails, and all after it.
     bound: Option<usize>,
 }
@@ -126,6 +127,7 @@ impl StorageBackend for Disk {
         let mut bytes = self.step()?;
         bytes.durable = bytes.live.clone();
         bytes.since.clear();
+        bytes.syncs += 1;
         Ok(())
     }
 
@@ -260,6 +262,21 @@ fn wherever_the_disk_stops_what_was_acknowledged_is_there() {
     }
     // A failed commit was durable at times, and at times not: neither may be believed without a look.
     assert!(unsure > 0 && lost > 0, "{unsure} unsure, {lost} lost");
+}
+
+/// What a disk charges most for: docs/figures.md says what an append costs.
+#[test]
+fn an_append_is_one_sync() {
+    let disk = Disk::default();
+    let store = Store::with_backend(disk.clone(), &PROJECT).unwrap();
+    let syncs = layers(&appends()).iter().map(|layer| {
+        let before = disk.bytes().syncs;
+        store.append(layer).unwrap();
+        disk.bytes().syncs - before
+    });
+    let syncs: Vec<usize> = syncs.collect();
+    // Where the file must grow, its new length is synced before.
+    assert!(syncs.contains(&1) && syncs.iter().all(|syncs| *syncs <= 2), "{syncs:?}");
 }
 
 /// A stream of events as a neighbour sends it, cut into appends as the service cuts it.

@@ -170,6 +170,23 @@ fn lines_are_counted_as_git_does() {
 }
 
 #[test]
+fn what_tips_reach_is_found_in_one_walk_as_one_by_one() {
+    for (seed, skew) in [(1, false), (2, true), (3, true)] {
+        let (_dir, repository, ids) = tangle(seed, skew);
+        let absent = ObjectId::Sha1([7; 20]);
+        for tips in ids.chunks(2) {
+            let reached = repository.reached(tips, ids.iter().copied().chain([absent]).collect());
+            for id in &ids {
+                let alone = tips.iter().any(|tip| repository.is_ancestor(*id, *tip).expect("all is here"));
+                assert_eq!(reached.contains(id), alone, "{id} of {tips:?}");
+                assert_eq!(repository.reached(tips, [*id].into()).contains(id), alone);
+            }
+            assert!(!reached.contains(&absent));
+        }
+    }
+}
+
+#[test]
 fn what_only_moved_is_not_counted_and_binary_files_have_no_lines() {
     let stream = "commit refs/heads/c1\nmark :1\ncommitter A <a@b> 1 +0000\ndata 1\nx\n\
                   M 644 inline old\ndata 4\n1\n2\n\nM 644 inline b\ndata 3\na\0b\n\

@@ -1,5 +1,9 @@
 //! A pack of many objects: those that lie in packs here are copied as they are, with their deltas where the base is
 //! sent too. Nothing is inflated for it.
+//!
+//! What is built on an object follows it at once, and what is built on that before the next: so whoever receives the pack can
+//! build each object as it comes, with a few others in memory. Git itself leaves trees in the order of their age, in which one
+//! may be built on another that came thousands of trees before.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,8 +17,12 @@ use super::few::{Hashed, whole};
 use crate::git::objects::{Objects, chain, read_at};
 use crate::limits;
 
-/// Bytes read of a pack at once, and gathered before they are handed on.
+/// Bytes read of a pack at once where it is read in its order, and gathered before they are handed on.
 const WINDOW: usize = 64 << 10;
+/// Bytes read of a pack at once where it is not.
+const NEAR: usize = 4 << 10;
+/// Most bytes of the header of an entry.
+const HEADER: usize = 32;
 
 /// Writes the pack; returns its size in bytes.
 pub(in crate::git) fn write(
@@ -27,12 +35,7 @@ pub(in crate::git) fn write(
     let mut out = io::BufWriter::with_capacity(WINDOW, out);
     let mut copier = Copier::new(objects, ids)?;
     let mut pack = Hashed::begin(&mut out, count)?;
-    for at in 0..copier.items.len() as u32 {
-        if stop.load(Ordering::Relaxed) {
-            return Err(PackError::Stopped);
-        }
-        copier.write(at, &mut pack)?;
-    }
+    copier.write_all(&mut pack, stop)?;
     let bytes = pack.end()?;
     out.flush().map_err(PackError::Write)?;
     Ok(bytes)
@@ -65,15 +68,17 @@ impl Source {
         self.borders.get(at + 1).copied().filter(|end| *end > offset)
     }
 
-    /// The bytes of the entry that lies there.
-    fn entry(&mut self, offset: u64) -> io::Result<&[u8]> {
+    /// The bytes of the entry that lies there, or the first of them.
+    fn entry(&mut self, offset: u64, most: usize) -> io::Result<&[u8]> {
         let broken = || io::Error::other("a pack and its index do not agree");
         let end = self.end(offset).ok_or_else(broken)?;
-        let len = usize::try_from(end - offset).map_err(|_| broken())?;
+        let len = usize::try_from(end - offset).map_err(|_| broken())?.min(most);
         let (from, bytes) = &mut self.window;
-        if offset < *from || end > *from + bytes.len() as u64 {
+        let until = *from + bytes.len() as u64;
+        if offset < *from || offset + len as u64 > until {
             let last = self.borders.last().copied().unwrap_or(end);
-            let read = usize::try_from(last - offset).map_or(WINDOW, |rest| rest.min(WINDOW)).max(len);
+            let ahead = if (*from..=until).contains(&offset) { WINDOW } else { NEAR };
+            let read = usize::try_from(last - offset).map_or(ahead, |rest| rest.min(ahead)).max(len);
             bytes.resize(read, 0);
             *from = offset;
             if let Err(error) = read_at(&mut self.file, bytes, offset) {
@@ -84,6 +89,17 @@ impl Source {
         let at = usize::try_from(offset - *from).map_err(|_| broken())?;
         Ok(&bytes[at..at + len])
     }
+
+    /// The header of the entry that lies there, the size that it tells, and what follows it; of the entry no more than these
+    /// bytes are read.
+    fn header(&mut self, offset: u64, most: usize) -> Result<(Header, u64, &[u8]), PackError> {
+        let failed = |error: &dyn std::fmt::Display| PackError::Copying(error.to_string());
+        let bytes = self.entry(offset, most).map_err(|error| failed(&error))?;
+        let entry = gix_pack::data::Entry::from_bytes(bytes, offset, gix::hash::Kind::Sha1);
+        let entry = entry.map_err(|error| failed(&error))?;
+        let data = usize::try_from(entry.data_offset - offset).map_err(|error| failed(&error))?;
+        Ok((entry.header, entry.decompressed_size, &bytes[data..]))
+    }
 }
 
 /// An object to write.
@@ -91,17 +107,14 @@ struct Item {
     id: gix::ObjectId,
     /// In which pack it lies, and where; `None` where it lies in none.
     lies: Option<(u32, u64)>,
-    state: State,
+    /// Which item it is built on there, where that is to be written too; else [`NONE`].
+    base: u32,
+    /// Where it stands in the new pack, and how many deltas lie between it and something whole.
+    stands: Option<(u64, u32)>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    Waits,
-    /// What it is built on is written first.
-    Begun,
-    /// Where it stands in the new pack, and how many deltas lie between it and something whole.
-    Stands(u64, u32),
-}
+/// In place of an item.
+const NONE: u32 = u32::MAX;
 
 struct Copier {
     objects: Objects,
@@ -131,59 +144,89 @@ impl Copier {
             sources.iter().enumerate().find_map(found)
         };
         let mut items: Vec<Item> =
-            ids.into_iter().map(|id| Item { id, lies: find(&id), state: State::Waits }).collect();
+            ids.into_iter().map(|id| Item { id, lies: find(&id), base: NONE, stands: None }).collect();
         items.sort_by_key(|item| item.lies.unwrap_or((u32::MAX, 0)));
         let by_id = items.iter().enumerate().map(|(at, item)| (item.id, at as u32)).collect();
         Ok(Self { objects, sources, items, by_id, buf: Vec::new() })
     }
 
-    /// Writes an object, after what it is built on where that is to be written too.
-    fn write(&mut self, at: u32, pack: &mut Hashed<'_>) -> Result<(), PackError> {
-        let mut way = vec![at];
-        while let Some(at) = way.last().copied() {
-            if let State::Stands(..) = self.items[at as usize].state {
-                way.pop();
-                continue;
+    /// Writes all objects, each after what it is built on.
+    fn write_all(&mut self, pack: &mut Hashed<'_>, stop: &AtomicBool) -> Result<(), PackError> {
+        let (first, followers) = self.followers()?;
+        let mut next: Vec<u32> = Vec::new();
+        for at in 0..self.items.len() as u32 {
+            if self.items[at as usize].base == NONE {
+                next.push(at);
             }
-            let Some((source, offset)) = self.items[at as usize].lies else {
+            while let Some(at) = next.pop() {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(PackError::Stopped);
+                }
+                self.write(at, pack)?;
+                let range = first[at as usize] as usize..first[at as usize + 1] as usize;
+                next.extend(followers[range].iter().rev());
+            }
+        }
+        // Objects that are built on each other in different packs.
+        for at in 0..self.items.len() as u32 {
+            if self.items[at as usize].stands.is_none() {
                 self.decoded(at, pack)?;
-                continue;
-            };
-            let failed = |error: &dyn std::fmt::Display| PackError::Copying(error.to_string());
-            let bytes = self.sources[source as usize].entry(offset).map_err(|error| failed(&error))?;
-            let entry = gix_pack::data::Entry::from_bytes(bytes, offset, gix::hash::Kind::Sha1);
-            let entry = entry.map_err(|error| failed(&error))?;
-            let data = usize::try_from(entry.data_offset - offset).map_err(|error| failed(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what each object is built on. Gives for each where in a list those begin that are built on it, and the list.
+    fn followers(&mut self) -> Result<(Vec<u32>, Vec<u32>), PackError> {
+        let mut first = vec![0; self.items.len() + 1];
+        for at in 0..self.items.len() {
+            let Some((source, offset)) = self.items[at].lies else { continue };
+            let (header, _, _) = self.sources[source as usize].header(offset, HEADER)?;
             let lies = |item: &Item| item.lies.unwrap_or((u32::MAX, 0));
-            let base = match entry.header {
+            let base = match header {
                 Header::OfsDelta { base_distance } => offset.checked_sub(base_distance).and_then(|base| {
                     self.items.binary_search_by_key(&(source, base), lies).ok().map(|base| base as u32)
                 }),
                 Header::RefDelta { base_id } => self.by_id.get(&base_id).copied(),
-                whole => {
-                    let stands = State::Stands(pack.bytes, 0);
-                    whole.write_to(entry.decompressed_size, pack).map_err(PackError::Write)?;
-                    pack.write_all(&bytes[data..]).map_err(PackError::Write)?;
-                    self.items[at as usize].state = stands;
-                    continue;
-                }
+                _ => None,
             };
-            match base.map(|base| (base, self.items[base as usize].state)) {
-                Some((base, State::Waits)) => {
-                    self.items[at as usize].state = State::Begun;
-                    way.push(base);
-                }
-                Some((_, State::Stands(to, depth))) if depth < limits::PACK_DEPTH => {
-                    let stands = State::Stands(pack.bytes, depth + 1);
-                    let header = Header::OfsDelta { base_distance: pack.bytes - to };
-                    header.write_to(entry.decompressed_size, pack).map_err(PackError::Write)?;
-                    pack.write_all(&bytes[data..]).map_err(PackError::Write)?;
-                    self.items[at as usize].state = stands;
-                }
-                // What it is built on is not sent, or is built on it in another pack.
-                _ => self.decoded(at, pack)?,
+            if let Some(base) = base {
+                self.items[at].base = base;
+                first[base as usize + 1] += 1;
             }
         }
+        for at in 1..first.len() {
+            first[at] += first[at - 1];
+        }
+        let (mut free, mut followers) = (first.clone(), vec![0; first[self.items.len()] as usize]);
+        for (at, item) in self.items.iter().enumerate().filter(|(_, item)| item.base != NONE) {
+            let slot = &mut free[item.base as usize];
+            followers[*slot as usize] = at as u32;
+            *slot += 1;
+        }
+        Ok((first, followers))
+    }
+
+    /// Writes an object: as it lies here, if that can be, else whole.
+    fn write(&mut self, at: u32, pack: &mut Hashed<'_>) -> Result<(), PackError> {
+        let Item { lies, base, .. } = self.items[at as usize];
+        let Some((source, offset)) = lies else { return self.decoded(at, pack) };
+        let (header, size, data) = self.sources[source as usize].header(offset, usize::MAX)?;
+        let stands = pack.bytes;
+        let (header, depth) = if header.is_delta() {
+            match self.items.get(base as usize).and_then(|base| base.stands) {
+                Some((to, depth)) if depth < limits::PACK_DEPTH => {
+                    (Header::OfsDelta { base_distance: stands - to }, depth + 1)
+                }
+                // What it is built on is not sent.
+                _ => return self.decoded(at, pack),
+            }
+        } else {
+            (header, 0)
+        };
+        header.write_to(size, pack).map_err(PackError::Write)?;
+        pack.write_all(data).map_err(PackError::Write)?;
+        self.items[at as usize].stands = Some((stands, depth));
         Ok(())
     }
 
@@ -191,11 +234,11 @@ impl Copier {
     fn decoded(&mut self, at: u32, pack: &mut Hashed<'_>) -> Result<(), PackError> {
         let item = &mut self.items[at as usize];
         let (kind, data) = self.objects.read(&item.id, &mut self.buf)?;
-        let stands = State::Stands(pack.bytes, 0);
+        let stands = pack.bytes;
         let encoded = whole(kind, data)?;
         encoded.header.write_to(encoded.size as u64, pack).map_err(PackError::Write)?;
         pack.write_all(&encoded.compressed).map_err(PackError::Write)?;
-        item.state = stands;
+        item.stands = Some((stands, 0));
         Ok(())
     }
 }

@@ -70,6 +70,9 @@ const FEW_MORE: usize = 2_000;
 /// that the other side has, which costs a look at each directory there.
 const MOVED: usize = 1_000;
 
+/// Threads that go through a large history. More would take the machine away from its user.
+const THREADS: usize = 2;
+
 /// Trees kept decoded while commits are compared with their parents, in bytes.
 const TREE_CACHE: usize = 32 << 20;
 
@@ -118,9 +121,16 @@ impl Repository {
         let span = Span::new(&objects, &wants, &haves, stop)?;
         let objects = if span.common { objects.with_cache(TREE_CACHE) } else { objects };
         let few = if span.common { FEW_MORE } else { FEW };
-        let mut list = List { ids: Vec::new(), bases: HashMap::default(), few };
-        walk::objects(&objects, &span, &mut list, stop)?;
-        let List { mut ids, mut bases, .. } = list;
+        let list = || List { ids: Vec::new(), bases: HashMap::default(), few };
+        let List { mut ids, mut bases, .. } = if walk::is_large(&span) {
+            let mut lists: [List; THREADS] = std::array::from_fn(|_| list());
+            walk::objects_by_threads(&objects, &span, &mut lists, stop)?;
+            List { ids: merged(lists), ..list() }
+        } else {
+            let mut list = list();
+            walk::objects(&objects, &span, &mut list, stop)?;
+            list
+        };
         if span.common && ids.len() > MOVED {
             let old = walk::based_on(&objects, &span, stop)?;
             ids.retain(|id| !old.contains(id));
@@ -150,6 +160,17 @@ struct List {
     ids: Vec<gix::ObjectId>,
     bases: HashMap<gix::ObjectId, Vec<gix::ObjectId>>,
     few: usize,
+}
+
+/// What any of them has, once.
+fn merged(lists: [List; THREADS]) -> Vec<gix::ObjectId> {
+    let mut ids = Vec::new();
+    for list in lists {
+        ids.extend(list.ids);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// Nothing of what is read here ends a walk.

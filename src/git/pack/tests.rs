@@ -290,3 +290,36 @@ fn chains_of_deltas_are_bounded() {
     let longest: u32 = longest.unwrap().parse().unwrap();
     assert!((10..=50).contains(&longest), "{chains}");
 }
+
+#[test]
+fn a_long_history_is_gone_through_by_threads_and_nothing_is_left_out() {
+    let fixture = Fixture::new();
+    let mut script = String::from("feature done\n");
+    for at in 0..2_600 {
+        let time = 1_700_000_000 + at;
+        // Files change, come and go, and are brought back as they were a thousand commits ago.
+        script += &format!("commit refs/heads/main\ncommitter A <a@a> {time} +0000\ndata 1\nc\n");
+        script += &format!("M 100644 inline d{}/f{}\ndata 4\n{:04}\n", at % 7, at % 31, at % 1_000);
+        if at % 3 == 0 {
+            script += &format!("D d{}/f{}\n", (at + 3) % 7, (at + 5) % 31);
+        }
+    }
+    assert!(fixture.git_with(&["fast-import", "--quiet", "--done"], (script + "done\n").as_bytes()).status.success());
+    fixture.git(&["tag", "-a", "-m", "Old", "old", "main~2000"]);
+    let (_, ids) = packed(&fixture, &[fixture.rev("main"), fixture.rev("old")], &[]);
+    assert_eq!(ids, fixture.reachable(&["main", "old"]));
+    // One that is missing is missed.
+    let gone = fixture.rev("main~2500^{tree}");
+    let packs = fixture.dir().join(".git/objects/pack");
+    let pack = std::fs::read_dir(&packs).unwrap().flatten().map(|entry| entry.path());
+    let pack = pack.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "pack")).unwrap();
+    let bytes = std::fs::read(&pack).unwrap();
+    let tip = fixture.rev("main");
+    for file in std::fs::read_dir(&packs).unwrap().flatten() {
+        std::fs::remove_file(file.path()).unwrap();
+    }
+    assert!(fixture.git_with(&["unpack-objects", "-q"], &bytes).status.success());
+    std::fs::remove_file(fixture.loose(&gone)).unwrap();
+    let result = fixture.repo().write_pack(&[tip], &[], &mut Vec::new(), &AtomicBool::new(false));
+    assert!(matches!(result, Err(PackError::Missing(id)) if id == gone), "{result:?}");
+}

@@ -1,19 +1,20 @@
 //! Receiving a pack: written down as it comes, cut at its own end, completed if it is thin, indexed, within limits.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use gix::hashtable::HashSet;
 use gix::objs::Kind;
 use gix_pack::data::entry::Header;
-use gix_pack::data::input::{BytesToEntriesIter, Entry, EntryDataMode, Mode};
+use gix_pack::data::input;
 use gix_pack::data::{self, Version};
 
+use super::arriving::Builders;
 use super::check::damaged;
+use super::entries::{CHECKSUM, Entry, Flow, read_failed};
 use super::index;
 use super::links::Links;
 use super::resolve::{self, Received, number};
@@ -23,10 +24,7 @@ use crate::git::objects::{Objects, Unread, chain};
 /// Progress is told once in this many objects.
 const TELL_EVERY: u64 = 512;
 
-/// Bytes of the checksum at the end of a pack.
-const CHECKSUM: usize = 20;
-
-/// Bytes held between the input and gix.
+/// Bytes read of a file at once.
 const COPIED: usize = 64 << 10;
 
 /// A pack that arrived: its files, and of what kind its objects are.
@@ -172,26 +170,20 @@ pub(super) fn receive(
     }
     let pack = dir.join(format!("incoming-{number}.pack"));
     let index = pack.with_extension("idx");
-    let mut file = BufWriter::with_capacity(64 << 10, File::create_new(&pack).map_err(PackRefused::io(WRITING))?);
-    file.write_all(&header).map_err(PackRefused::io(WRITING))?;
-    let bytes = header.len() as u64;
-    let flow = Flow { input, file, bytes, limit: limits.bytes, stop, refused: None, is_cut: false, whole: (0, bytes) };
-    let flow = RefCell::new(flow);
+    let file = File::create_new(&pack).map_err(PackRefused::io(WRITING))?;
+    let mut flow = Flow::new(&header, input, file, limits, stop)?;
+    let mut whole = (0, flow.bytes);
     // gix is given bytes of strangers here. It should not panic; if it does, this pack is to blame, not us.
     let indexed = catch_unwind(AssertUnwindSafe(|| {
-        let job = Job { limits, progress, held, total: count, header: &header, pack: &pack, index: &index };
-        job.run(&flow)
+        let job = Job { limits, progress, held, total: count, pack: &pack, index: &index };
+        job.run(&mut flow, &mut whole)
     }));
-    let mut flow = flow.into_inner();
-    let received = match flow.refused.take() {
-        Some(why) => Err(why),
-        None => indexed.unwrap_or_else(|_| Err(PackRefused::BadPack("it cannot be read".to_owned()))),
-    };
+    let received = indexed.unwrap_or_else(|_| Err(PackRefused::BadPack("it cannot be read".to_owned())));
     let total = u64::from(count);
     let Indexed { kinds, bases, links, name } = match received {
         Ok(received) => received,
         Err(why) => {
-            let (objects, end) = flow.whole;
+            let (objects, end) = whole;
             let is_cut = flow.is_cut && objects > 0 && flow.file.flush().is_ok();
             drop(flow);
             return Err(Failed { why, cut: Some(Cut { pack, objects, end }).filter(|_| is_cut) });
@@ -216,15 +208,7 @@ fn checksum_of(from: &mut dyn Read) -> io::Result<gix::ObjectId> {
     }
 }
 
-const WRITING: &str = "the pack cannot be written to the quarantine";
-
-/// An error of whoever hands the bytes over; an early end is a broken pack.
-fn read_failed(error: io::Error) -> PackRefused {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => PackRefused::BadPack("it ends early".to_owned()),
-        _ => PackRefused::Io { what: "the pack cannot be received", source: error },
-    }
-}
+pub(super) const WRITING: &str = "the pack cannot be written to the quarantine";
 
 /// The rest of a pack without objects: its checksum.
 fn nothing(header: &[u8], input: &mut dyn BufRead) -> Result<(), PackRefused> {
@@ -246,104 +230,12 @@ fn ended(input: &mut dyn BufRead) -> Result<(), PackRefused> {
     }
 }
 
-/// The pack on its way from the network to the file.
-struct Flow<'a> {
-    input: &'a mut dyn BufRead,
-    file: BufWriter<File>,
-    bytes: u64,
-    limit: u64,
-    stop: &'a AtomicBool,
-    /// Why it ended, told more exactly than gix passes it on.
-    refused: Option<PackRefused>,
-    /// It ended since the input broke off.
-    is_cut: bool,
-    /// How many entries came whole, and where the last of them ends.
-    whole: (u32, u64),
-}
-
-impl Flow<'_> {
-    fn refuse(&mut self, why: PackRefused) -> io::Error {
-        self.refused.get_or_insert(why);
-        io::Error::other("refused")
-    }
-
-    fn fill(&mut self) -> io::Result<&[u8]> {
-        if self.refused.is_some() {
-            return Err(io::Error::other("refused"));
-        }
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(self.refuse(PackRefused::Stopped));
-        }
-        loop {
-            match self.input.fill_buf() {
-                Ok(_) => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.is_cut = true;
-                    return Err(self.refuse(read_failed(error)));
-                }
-            }
-        }
-        self.input.fill_buf()
-    }
-
-    /// Writes down bytes that were read, which the input still holds.
-    fn take(&mut self, bytes: &[u8]) {
-        self.input.consume(bytes.len());
-        self.bytes += bytes.len() as u64;
-        if let Err(error) = self.file.write_all(bytes) {
-            self.refuse(PackRefused::io(WRITING)(error));
-        } else if self.bytes > self.limit {
-            let (size, limit) = (self.bytes, self.limit);
-            self.refuse(PackRefused::TooLarge { what: Large::Bytes, size, limit });
-        }
-    }
-}
-
-/// A reader of a flow. It holds a copy of what it shows until that is consumed, so that asking for it again never
-/// fails: gix relies on it.
-struct Tap<'a, 'b> {
-    flow: &'b RefCell<Flow<'a>>,
-    buf: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Tap<'_, '_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.fill_buf()?;
-        let amount = bytes.len().min(out.len());
-        out[..amount].copy_from_slice(&bytes[..amount]);
-        self.consume(amount);
-        Ok(amount)
-    }
-}
-
-impl BufRead for Tap<'_, '_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.buf.len() {
-            self.buf.clear();
-            self.at = 0;
-            let mut flow = self.flow.borrow_mut();
-            let bytes = flow.fill()?;
-            self.buf.extend_from_slice(&bytes[..bytes.len().min(COPIED)]);
-        }
-        Ok(&self.buf[self.at..])
-    }
-
-    fn consume(&mut self, amount: usize) {
-        let amount = amount.min(self.buf.len() - self.at);
-        self.flow.borrow_mut().take(&self.buf[self.at..self.at + amount]);
-        self.at += amount;
-    }
-}
-
 /// Everything that indexing one pack takes.
 struct Job<'a> {
     limits: &'a PackLimits,
     progress: &'a dyn Fn(PackProgress),
     held: Option<&'a Objects>,
     total: u32,
-    header: &'a [u8],
     pack: &'a Path,
     index: &'a Path,
 }
@@ -357,43 +249,42 @@ struct Indexed {
 }
 
 impl Job<'_> {
-    fn run(&self, flow: &RefCell<Flow<'_>>) -> Result<Indexed, PackRefused> {
-        let hash = gix::hash::Kind::Sha1;
-        let tap = Tap { flow, buf: Vec::new(), at: 0 };
-        let reader = self.header.chain(tap);
-        let entries = BytesToEntriesIter::new_from_header(reader, Mode::Verify, EntryDataMode::KeepAndCrc32, hash)
-            .map_err(bad)?;
-        let mut looked = Looked {
-            flow,
-            job: self,
-            places: Vec::new(),
-            deltas: gix::zlib::Inflate::default(),
-            bases: Vec::new(),
-            on_bases: Vec::new(),
-            done: 0,
-            all_bytes: 0,
-        };
-        let (mut name, mut end) = (None, 0);
-        for entry in entries {
-            let entry = entry.map_err(bad)?;
-            looked.look(&entry)?;
-            (name, end) = (entry.trailer, entry.pack_offset + entry.bytes_in_pack());
-        }
-        if looked.done != u64::from(self.total) {
-            return Err(PackRefused::BadPack("it holds fewer objects than it says".to_owned()));
-        }
-        let mut name = name.ok_or_else(|| PackRefused::BadPack("it ends early".to_owned()))?;
-        ended(flow.borrow_mut().input)?;
-        flow.borrow_mut().file.flush().map_err(PackRefused::io(WRITING))?;
+    /// `whole` tells at any time how many entries came whole, and where the last of them ends.
+    fn run(&self, flow: &mut Flow<'_>, whole: &mut (u32, u64)) -> Result<Indexed, PackRefused> {
+        let mut looked =
+            Looked { job: self, places: Vec::new(), bases: Vec::new(), on_bases: Vec::new(), done: 0, all_bytes: 0 };
+        let (came, alone) = (self.total as usize, self.held.is_none());
+        let (built, mut waiting) = std::thread::scope(|scope| {
+            let mut builders = Builders::start(scope, came, alone, self.limits, flow.stop);
+            for at in 0..self.total {
+                let entry = flow.entry(self.limits)?;
+                let place = looked.look(&entry)?;
+                *whole = (at + 1, flow.bytes);
+                // What is built on an object that is not in the pack waits for that.
+                let data = entry.whole().filter(|_| place.depth == 0 || place.base().is_some());
+                if builders.give(at, place.kind, place.base(), data)?.is_err() {
+                    break;
+                }
+                looked.tell(flow.bytes);
+            }
+            builders.finish()
+        })?;
+        let (mut name, mut end) = (flow.end()?, flow.bytes - CHECKSUM as u64);
         if !looked.bases.is_empty() {
-            (name, end) = looked.complete()?;
+            (name, end) = looked.complete(&mut flow.file)?;
         }
-        let stop = flow.borrow().stop;
         let Looked { mut places, bases, .. } = looked;
-        let came = self.total as usize;
-        let alone = self.held.is_none();
-        let received = Received { file: self.pack, places: &places, end, came, alone, limits: self.limits, stop };
-        let (ids, links) = resolve::objects(&received)?;
+        let mut ids = vec![gix::ObjectId::null(gix::hash::Kind::Sha1); places.len()];
+        let mut links = Vec::new();
+        for built in built {
+            built.ids.into_iter().for_each(|(place, id)| ids[place as usize] = id);
+            links.push(built.links);
+        }
+        // What it was completed with is hashed too.
+        waiting.extend(self.total..places.len() as u32);
+        let pack = self.pack;
+        let received = Received { file: pack, places: &places, end, came, alone, limits: self.limits, stop: flow.stop };
+        links.extend(resolve::objects(&received, &waiting, &mut ids)?);
         let mut order: Vec<u32> = (0..ids.len() as u32).collect();
         order.sort_unstable_by_key(|at| ids[*at as usize]);
         if order.windows(2).any(|pair| ids[pair[0] as usize] == ids[pair[1] as usize]) {
@@ -411,7 +302,7 @@ impl Job<'_> {
     }
 }
 
-/// What gix says of a pack. What we said ourselves is kept in the flow and comes first.
+/// What gix says of an object that a pack is completed with.
 fn bad(error: gix::Error) -> PackRefused {
     if error.is_cancelled() {
         return PackRefused::Stopped;
@@ -422,13 +313,11 @@ fn bad(error: gix::Error) -> PackRefused {
     }
 }
 
-/// Entries as they come, each held against the limits before anything is made of it, and then the bases that a thin
+/// Entries as they come, each held against the limits before anything is built of it, and then the bases that a thin
 /// pack lacks.
-struct Looked<'a, 'b> {
-    flow: &'b RefCell<Flow<'a>>,
-    job: &'b Job<'b>,
+struct Looked<'a> {
+    job: &'a Job<'a>,
     places: Vec<Place>,
-    deltas: gix::zlib::Inflate,
     /// What deltas are against that is not in the pack, in order of their ids.
     bases: Vec<gix::ObjectId>,
     /// The places of these deltas, with what they are against.
@@ -437,14 +326,14 @@ struct Looked<'a, 'b> {
     all_bytes: u64,
 }
 
-impl Looked<'_, '_> {
-    fn look(&mut self, entry: &Entry) -> Result<(), PackRefused> {
+impl Looked<'_> {
+    fn look(&mut self, entry: &Entry) -> Result<Place, PackRefused> {
         let limits = self.job.limits;
         let too_large = |what, size: u64, limit| PackRefused::TooLarge { what, size, limit };
         let at = self.places.len() as u32;
         let (kind, depth, base) = match entry.header {
             Header::OfsDelta { base_distance } => {
-                let offset = entry.pack_offset.checked_sub(base_distance);
+                let offset = entry.offset.checked_sub(base_distance);
                 let place = |offset| self.places.binary_search_by_key(&offset, |place| place.offset).ok();
                 let nothing = || PackRefused::BadPack("a delta is against nothing".to_owned());
                 let at = offset.and_then(place).ok_or_else(nothing)?;
@@ -460,21 +349,23 @@ impl Looked<'_, '_> {
         if depth > limits.depth {
             return Err(too_large(Large::Depth, u64::from(depth), u64::from(limits.depth)));
         }
-        let crc32 = entry.crc32.unwrap_or_default();
-        self.places.push(Place { offset: entry.pack_offset, kind, depth, crc32, base });
-        let size = if entry.header.is_delta() { self.delta_size(entry)? } else { entry.decompressed_size };
-        let largest = size.max(entry.decompressed_size);
+        let place = Place { offset: entry.offset, kind, depth, crc32: entry.crc32, base };
+        self.places.push(place);
+        let size = if entry.header.is_delta() { delta_size(&entry.data)? } else { entry.size };
+        let largest = size.max(entry.size);
         if largest > limits.object_bytes {
             return Err(too_large(Large::ObjectBytes, largest, limits.object_bytes));
         }
         self.count(largest)?;
         self.done += 1;
-        self.flow.borrow_mut().whole = (self.done as u32, entry.pack_offset + entry.bytes_in_pack());
+        Ok(place)
+    }
+
+    fn tell(&self, bytes: u64) {
         if self.done.is_multiple_of(TELL_EVERY) {
-            let (objects_total, bytes) = (u64::from(self.job.total), self.flow.borrow().bytes);
+            let objects_total = u64::from(self.job.total);
             (self.job.progress)(PackProgress { objects_done: self.done, objects_total, bytes });
         }
-        Ok(())
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), PackRefused> {
@@ -504,9 +395,8 @@ impl Looked<'_, '_> {
 
     /// Makes a thin pack whole: its bases come behind what was received, and the count and the checksum say so. Gives the
     /// checksum, and where the last of them ends.
-    fn complete(&mut self) -> Result<(gix::ObjectId, u64), PackRefused> {
-        let mut flow = self.flow.borrow_mut();
-        let (held, file) = (self.job.held, &mut flow.file);
+    fn complete(&mut self, file: &mut BufWriter<File>) -> Result<(gix::ObjectId, u64), PackRefused> {
+        let held = self.job.held;
         let writing = PackRefused::io(WRITING);
         let mut offset = file.seek(SeekFrom::End(-(CHECKSUM as i64))).map_err(&writing)?;
         let (came, mut buf) = (self.places.len() as u32, Vec::new());
@@ -514,7 +404,7 @@ impl Looked<'_, '_> {
             let held = held.ok_or(PackRefused::Stopped)?;
             let (kind, data) = held.read(id, &mut buf).map_err(damaged)?;
             let object = gix::objs::Data { kind, data, object_hash: gix::hash::Kind::Sha1 };
-            let entry = Entry::from_data_obj(&object, offset, gix::zlib::Compression::DEFAULT).map_err(bad)?;
+            let entry = input::Entry::from_data_obj(&object, offset, gix::zlib::Compression::DEFAULT).map_err(bad)?;
             entry.header.write_to(entry.decompressed_size, file).map_err(&writing)?;
             file.write_all(entry.compressed.as_deref().unwrap_or_default()).map_err(&writing)?;
             let crc32 = entry.crc32.unwrap_or_default();
@@ -537,15 +427,11 @@ impl Looked<'_, '_> {
         file.flush().map_err(&writing)?;
         Ok((checksum, offset))
     }
+}
 
-    /// The size of the object that a delta makes: the second number in it.
-    fn delta_size(&mut self, entry: &Entry) -> Result<u64, PackRefused> {
-        let malformed = || PackRefused::BadPack("a delta is malformed".to_owned());
-        let mut start = [0; 24];
-        self.deltas.reset();
-        let compressed = entry.compressed.as_deref().unwrap_or_default();
-        let (_, _, len) = self.deltas.prefix(compressed, &mut start).map_err(|_| malformed())?;
-        let mut bytes = start[..len].iter();
-        number(&mut bytes).and_then(|_| number(&mut bytes)).ok_or_else(malformed)
-    }
+/// The size of the object that a delta makes: the second number in it.
+fn delta_size(delta: &[u8]) -> Result<u64, PackRefused> {
+    let mut bytes = delta.iter();
+    let size = number(&mut bytes).and_then(|_| number(&mut bytes));
+    size.ok_or_else(|| PackRefused::BadPack("a delta is malformed".to_owned()))
 }

@@ -54,7 +54,7 @@ impl Links {
         (self.named, self.trees, self.subtrees) = (HashMap::default(), Vec::new(), Vec::new());
     }
 
-    /// Looks at an object. `base` is what it is built on, of the same kind, which was looked at by this thread right before.
+    /// Looks at an object. `base` is what it is built on, of the same kind, which was looked at before.
     pub(super) fn add(
         &mut self,
         at: u32,

@@ -5,7 +5,9 @@
 //! what is adopted is whole and harmless to check out. git sees nothing of it before [`Quarantined::adopt`].
 
 mod adopt;
+mod arriving;
 mod check;
+mod entries;
 mod headers;
 mod history;
 mod incoming;

@@ -1,4 +1,5 @@
-//! Rebuilding the objects of a pack that has come: each is inflated, built of its base, hashed and looked at, once.
+//! Rebuilding those objects of a pack that could not be built while it came: each is inflated, built of its base, hashed
+//! and looked at, once.
 //!
 //! A family is an object that is whole in the pack and all that is built on it. Families are gone through by threads, each
 //! family depth first, so that of a chain of deltas only what something more is built on stays in memory.
@@ -16,9 +17,9 @@ use super::{Large, PackLimits, PackRefused};
 use crate::git::objects::{chain, read_at};
 
 /// Threads that rebuild objects. More would take the machine away from its user.
-const THREADS: usize = 2;
+pub(super) const THREADS: usize = 2;
 /// With fewer objects a second thread costs more than it saves.
-const ALONE: usize = 512;
+pub(super) const ALONE: usize = 512;
 /// Families that a thread takes at once.
 const TAKEN: usize = 32;
 /// Bytes of bases that a thread keeps for what is still to be built on them; what is over is rebuilt when its turn comes.
@@ -39,9 +40,16 @@ pub(super) struct Received<'a> {
     pub(super) stop: &'a AtomicBool,
 }
 
-/// The ids of all objects, by their place, and what those say that came.
-pub(super) fn objects(pack: &Received<'_>) -> Result<(Vec<gix::ObjectId>, Vec<Links>), PackRefused> {
-    let families = Families::of(pack.places);
+/// Builds the objects in these places, and sets their ids, by their place; gives what those of them say that came.
+pub(super) fn objects(
+    pack: &Received<'_>,
+    waiting: &[u32],
+    ids: &mut [gix::ObjectId],
+) -> Result<Vec<Links>, PackRefused> {
+    if waiting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let families = Families::of(pack.places, waiting);
     let next = AtomicUsize::new(0);
     // One that fails ends the others.
     let failed = AtomicBool::new(false);
@@ -53,7 +61,7 @@ pub(super) fn objects(pack: &Received<'_>) -> Result<(Vec<gix::ObjectId>, Vec<Li
         }
         done.map(|()| (worker.ids, worker.links))
     };
-    let made = if pack.places.len() < ALONE {
+    let made = if waiting.len() < ALONE {
         vec![work()]
     } else {
         std::thread::scope(|scope| {
@@ -66,18 +74,19 @@ pub(super) fn objects(pack: &Received<'_>) -> Result<(Vec<gix::ObjectId>, Vec<Li
             made
         })
     };
-    let mut ids = vec![gix::ObjectId::null(gix::hash::Kind::Sha1); pack.places.len()];
     let mut all = Vec::new();
     for made in made {
         let (some, links) = made?;
         some.into_iter().for_each(|(place, id)| ids[place as usize] = id);
         all.push(links);
     }
-    Ok((ids, all))
+    Ok(all)
 }
 
-/// What is built on what.
+/// What is built on what, of those that wait and of all that they are built on.
 struct Families {
+    /// By place, does it wait? The others were looked at before.
+    waits: Vec<bool>,
     /// Objects that are whole.
     heads: Vec<u32>,
     /// For each place, where in `children` those begin that are built on it; and the end.
@@ -86,9 +95,18 @@ struct Families {
 }
 
 impl Families {
-    fn of(places: &[Place]) -> Self {
+    fn of(places: &[Place], waiting: &[u32]) -> Self {
+        let (mut waits, mut needed) = (vec![false; places.len()], vec![false; places.len()]);
+        for at in waiting {
+            waits[*at as usize] = true;
+            let mut next = Some(*at);
+            while let Some(at) = next.filter(|at| !std::mem::replace(&mut needed[*at as usize], true)) {
+                next = places[at as usize].base();
+            }
+        }
         let (mut heads, mut first) = (Vec::new(), vec![0; places.len() + 1]);
-        for (at, place) in places.iter().enumerate() {
+        let all = || places.iter().enumerate().filter(|(at, _)| needed[*at]);
+        for (at, place) in all() {
             match place.base() {
                 Some(base) => first[base as usize + 1] += 1,
                 None => heads.push(at as u32),
@@ -97,15 +115,15 @@ impl Families {
         for at in 1..first.len() {
             first[at] += first[at - 1];
         }
-        let (mut free, mut children) = (first.clone(), vec![0; places.len() - heads.len()]);
-        for (at, place) in places.iter().enumerate() {
+        let (mut free, mut children) = (first.clone(), vec![0; first[places.len()] as usize]);
+        for (at, place) in all() {
             if let Some(base) = place.base() {
                 let slot = &mut free[base as usize];
                 children[*slot as usize] = at as u32;
                 *slot += 1;
             }
         }
-        Self { heads, first, children }
+        Self { waits, heads, first, children }
     }
 
     fn children(&self, of: u32) -> std::ops::Range<u32> {
@@ -259,9 +277,11 @@ impl<'a> Worker<'a> {
     }
 
     fn look(&mut self, at: u32, data: &[u8], base: Option<&[u8]>) -> Result<(), PackRefused> {
+        if !self.families.waits[at as usize] {
+            return Ok(());
+        }
         let kind = self.pack.places[at as usize].kind;
-        let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind, data);
-        let id = id.map_err(|error| PackRefused::BadPack(chain(&error)))?;
+        let id = hash(kind, data)?;
         self.ids.push((at, id));
         if (at as usize) < self.pack.came {
             // What a pack was completed with was not looked at, so nothing can be spared by comparing with it.
@@ -271,6 +291,12 @@ impl<'a> Worker<'a> {
         }
         Ok(())
     }
+}
+
+/// The id of an object.
+pub(super) fn hash(kind: Kind, data: &[u8]) -> Result<gix::ObjectId, PackRefused> {
+    let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind, data);
+    id.map_err(|error| PackRefused::BadPack(chain(&error)))
 }
 
 const READING: &str = "the pack cannot be read from the quarantine";
@@ -312,7 +338,7 @@ impl Reader {
 }
 
 /// Builds what a delta makes of its base, of at most so many bytes.
-fn apply(base: &[u8], delta: &[u8], most: u64, out: &mut Vec<u8>) -> Result<(), PackRefused> {
+pub(super) fn apply(base: &[u8], delta: &[u8], most: u64, out: &mut Vec<u8>) -> Result<(), PackRefused> {
     let malformed = || PackRefused::BadPack("a delta is malformed".to_owned());
     let mut bytes = delta.iter();
     let base_size = number(&mut bytes).ok_or_else(malformed)?;

@@ -1,6 +1,7 @@
 //! Packs from friends and from others.
 
 mod fsck;
+mod order;
 mod resume;
 mod thin;
 

@@ -8,7 +8,7 @@ mod span;
 mod trees;
 
 pub(super) use span::Span;
-pub(super) use trees::{Found, Visit, based_on, is_ordered, objects};
+pub(super) use trees::{Found, Visit, based_on, is_large, is_ordered, objects, objects_by_threads};
 
 use super::objects::Unread;
 

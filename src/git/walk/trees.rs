@@ -1,7 +1,7 @@
 //! The objects that come with new commits.
 
 use std::cmp::Ordering;
-use std::sync::atomic::{self, AtomicBool};
+use std::sync::atomic::{self, AtomicBool, AtomicUsize};
 
 use gix::hashtable::{HashMap, HashSet};
 
@@ -74,23 +74,8 @@ pub(in crate::git) fn objects<V: Visit>(
     visit: &mut V,
     stop: &AtomicBool,
 ) -> Result<(), Ended<V::Error>> {
-    let mut walk = Walk {
-        store,
-        visit,
-        seen: HashMap::default(),
-        frames: Vec::new(),
-        tree: Vec::new(),
-        base: Vec::new(),
-        last: Default::default(),
-    };
-    for tag in &span.tags {
-        walk.visit.object(tag, Found::Tag, &[]).map_err(Ended::Visitor)?;
-    }
-    for (id, kind) in &span.others {
-        let found = if *kind == gix::objs::Kind::Tree { Found::Tree } else { Found::Blob };
-        walk.start(*id, found, Vec::new())?;
-        walk.run(stop)?;
-    }
+    let mut walk = Walk::new(store, visit);
+    walk.tips(span, stop)?;
     if span.common {
         for commit in &span.commits {
             walk.commit(commit, commit.bases.clone(), stop)?;
@@ -98,11 +83,61 @@ pub(in crate::git) fn objects<V: Visit>(
     } else {
         // With no common commit every object is new, and what was met is in `seen`. git packs the old as deltas against the
         // new, so that way round each is read with one more of them.
-        for commit in span.commits.iter().rev() {
-            walk.commit(commit, Vec::new(), stop)?;
-        }
+        walk.newest_first(&span.commits, stop)?;
     }
     Ok(())
+}
+
+/// Commits that a thread takes at once: with fewer it would read more that another has read.
+const TAKEN: usize = 1_024;
+
+/// Is a span worth more than one thread?
+pub(in crate::git) fn is_large(span: &Span) -> bool {
+    !span.common && span.commits.len() > 2 * TAKEN
+}
+
+/// The same for a span that is large, with a thread for each of those who look on. Each is shown an object once, but what
+/// stands in commits of several of them is shown to each.
+pub(in crate::git) fn objects_by_threads<V: Visit<Error: Send> + Send>(
+    store: &Objects,
+    span: &Span,
+    visits: &mut [V],
+    stop: &AtomicBool,
+) -> Result<(), Ended<V::Error>> {
+    let next = AtomicUsize::new(0);
+    // One that fails ends the others.
+    let failed = AtomicBool::new(false);
+    let work = |at: usize, store: &Objects, visit: &mut V| {
+        let mut walk = Walk::new(store, visit);
+        let mut run = || {
+            if at == 0 {
+                walk.tips(span, stop)?;
+            }
+            while !failed.load(atomic::Ordering::Relaxed) {
+                let taken = next.fetch_add(TAKEN, atomic::Ordering::Relaxed);
+                let Some(until) = span.commits.len().checked_sub(taken).filter(|until| *until > 0) else { break };
+                walk.newest_first(&span.commits[until.saturating_sub(TAKEN)..until], stop)?;
+            }
+            Ok(())
+        };
+        let done = run();
+        failed.fetch_or(done.is_err(), atomic::Ordering::Relaxed);
+        done
+    };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let started: Vec<_> = visits
+            .iter_mut()
+            .enumerate()
+            .map(|(at, visit)| (at, visit, store.beside()))
+            .map(|(at, visit, store)| scope.spawn(move || work(at, &store, visit)))
+            .collect();
+        let ended = started.into_iter().map(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        ended.collect::<Vec<_>>().into_iter().collect()
+    })
 }
 
 /// All trees and files in the trees that new commits of `span` are based on, and that are not new themselves.
@@ -162,7 +197,36 @@ struct Walk<'a, V> {
 /// Depths for which the last tree is kept.
 const LAST: usize = 6;
 
-impl<V: Visit> Walk<'_, V> {
+impl<'a, V: Visit> Walk<'a, V> {
+    fn new(store: &'a Objects, visit: &'a mut V) -> Self {
+        Self {
+            store,
+            visit,
+            seen: HashMap::default(),
+            frames: Vec::new(),
+            tree: Vec::new(),
+            base: Vec::new(),
+            last: Default::default(),
+        }
+    }
+
+    /// What tags stand for, and they themselves.
+    fn tips(&mut self, span: &Span, stop: &AtomicBool) -> Result<(), Ended<V::Error>> {
+        for tag in &span.tags {
+            self.visit.object(tag, Found::Tag, &[]).map_err(Ended::Visitor)?;
+        }
+        for (id, kind) in &span.others {
+            let found = if *kind == gix::objs::Kind::Tree { Found::Tree } else { Found::Blob };
+            self.start(*id, found, Vec::new())?;
+            self.run(stop)?;
+        }
+        Ok(())
+    }
+
+    fn newest_first(&mut self, commits: &[NewCommit], stop: &AtomicBool) -> Result<(), Ended<V::Error>> {
+        commits.iter().rev().try_for_each(|commit| self.commit(commit, Vec::new(), stop))
+    }
+
     fn start(
         &mut self,
         id: gix::ObjectId,
@@ -222,6 +286,9 @@ impl<V: Visit> Walk<'_, V> {
             let (from, to) = (data.len() - rest.len(), data.len() - after.len());
             rest = after;
             if met.holds(from, to) {
+                if met.holds_the_rest(from) {
+                    break;
+                }
                 continue;
             }
             let kind = entry.kind();

@@ -28,11 +28,6 @@ pub(super) fn paths(clashes: &[Clash]) -> Vec<String> {
     clashes.iter().map(one).collect()
 }
 
-/// Are all objects that a commit reaches here, by way of lansync?
-pub(super) fn whole(repo: &Repository, held: &BTreeSet<ObjectId>, newest: &[ObjectId], commit: &ObjectId) -> bool {
-    held.contains(commit) || newest.iter().any(|newest| repo.is_ancestor(*commit, *newest).unwrap_or(false))
-}
-
 /// Recomputes landings, each after those it is on. What is not here yet is stored.
 pub(super) fn settle(
     repo: &Repository,

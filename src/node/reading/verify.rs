@@ -7,6 +7,7 @@ use crate::approval::State;
 use crate::eventlog::Event;
 use crate::hlc::Hlc;
 use crate::id::{Lid, hex};
+use crate::keys::Verifier;
 use crate::node::snapshot::Snapshot;
 
 /// More problems than this are not listed: the log is damaged.
@@ -17,7 +18,7 @@ impl Snapshot {
         let stored =
             crate::node::opening::open_state(&self.store).map_err(|error| crate::node::refusals::store(&error))?;
         let mut problems = Vec::new();
-        let mut again = State::new(stored.project());
+        let (mut again, mut verifier) = (State::new(stored.project()), Verifier::default());
         let all = Hlc::default()..Hlc::from_bits(u64::MAX);
         let read = self.store.in_time(all, |event| {
             // What was appended since belongs to the next time.
@@ -25,7 +26,7 @@ impl Snapshot {
                 return true;
             }
             // From the bytes, with the feed's signature; taking it in checks the identity's, and its place in its past.
-            let taken = match Event::decode(event.bytes()) {
+            let taken = match Event::decode_by(event.bytes(), &mut verifier) {
                 Ok(decoded) => again.take_again(&Arc::new(decoded)).map(drop).map_err(|why| why.to_string()),
                 Err(why) => Err(why.to_string()),
             };

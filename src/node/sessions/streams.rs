@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 use super::ENOUGH;
 use crate::eventlog::Event;
 use crate::id::PeerId;
+use crate::keys::Verifier;
 use crate::limits;
 use crate::node::run::Wake;
 use crate::quic::{CloseCode, Connection, FrameError, RecvStream, SendStream};
@@ -56,7 +57,7 @@ pub(in crate::node) async fn read_session(
     connection: Connection,
     recv: RecvStream,
 ) {
-    let mut recv = recv;
+    let (mut recv, mut verifier) = (recv, Verifier::default());
     let end = loop {
         let bytes = match recv.read_frame(limits::FRAME_BYTES).await {
             Ok(Some(bytes)) => bytes,
@@ -86,17 +87,19 @@ pub(in crate::node) async fn read_session(
         let said = match message {
             Message::Events(events) => {
                 // Signatures are checked here, beside the loop, in the order in which events came.
+                let mut by = std::mem::take(&mut verifier);
                 let check = move || {
                     let mut checked = Vec::with_capacity(events.len());
                     for bytes in &events {
-                        match Event::decode(bytes) {
+                        match Event::decode_by(bytes, &mut by) {
                             Ok(event) => checked.push(event),
-                            Err(malformed) => return (checked, Some(malformed)),
+                            Err(malformed) => return (checked, Some(malformed), by),
                         }
                     }
-                    (checked, None)
+                    (checked, None, by)
                 };
-                let Ok((events, malformed)) = tokio::task::spawn_blocking(check).await else { return };
+                let Ok((events, malformed, by)) = tokio::task::spawn_blocking(check).await else { return };
+                verifier = by;
                 Wake::Sent { peer, session, events, malformed }
             }
             message => Wake::Said { peer, session, message },
