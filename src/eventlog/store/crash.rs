@@ -269,7 +269,8 @@ fn wherever_the_disk_stops_what_was_acknowledged_is_there() {
 fn an_append_is_one_sync() {
     let disk = Disk::default();
     let store = Store::with_backend(disk.clone(), &PROJECT).unwrap();
-    let syncs = layers(&appends()).iter().map(|layer| {
+    let layers = layers(&appends());
+    let syncs = layers.iter().map(|layer| {
         let before = disk.bytes().syncs;
         store.append(layer).unwrap();
         disk.bytes().syncs - before
