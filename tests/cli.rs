@@ -86,6 +86,7 @@ async fn play(envelope: Envelope, session: &Session) -> Result<(), HungUp> {
                     seconds: 1.9,
                     branch,
                     pointers: 0,
+                    tags_lacking: 0,
                 })
                 .await
         }
