@@ -43,6 +43,9 @@ pub(super) async fn ensure(home: &Home) -> Result<(), Failure> {
     })
 }
 
+/// For the allocator (`main.rs`): few threads work at once, and what was freed is given back after a second.
+const MEMORY: &str = "narenas:2,max_background_threads:1,dirty_decay_ms:1000";
+
 /// Starts the process; gives how long its log was before.
 fn spawn(home: &Home, log: &Path) -> Result<(Child, u64), Failure> {
     let failed = |error: io::Error| Failure::plain("cannot-start", format!("cannot start the service: {error}"));
@@ -56,6 +59,9 @@ fn spawn(home: &Home, log: &Path) -> Result<(Child, u64), Failure> {
     command.stdin(Stdio::null()).stdout(out.try_clone().map_err(failed)?).stderr(out);
     for variable in GIT_VARIABLES {
         command.env_remove(variable);
+    }
+    if cfg!(target_os = "linux") {
+        command.env("_RJEM_MALLOC_CONF", MEMORY);
     }
     command.envs(home.environment());
     platform::detach(&mut command);

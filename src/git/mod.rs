@@ -44,42 +44,48 @@ pub use worktree::{LfsFilter, LocalMove, NotClean, Operation, WorktreeError};
 /// A repository that can be shared: not bare, SHA-1, whole. Cheap to clone and to send to another thread.
 #[derive(Clone)]
 pub struct Repository {
-    inner: gix::ThreadSafeRepository,
-    /// Its objects. The packs that were read stay mapped in it, for all clones of this value.
-    store: Arc<RwLock<Arc<gix::odb::Store>>>,
+    git_dir: PathBuf,
+    common_dir: PathBuf,
+    work_tree: Option<PathBuf>,
+    /// The packs that were read stay mapped in it, for all clones of this value.
+    inner: Arc<RwLock<gix::ThreadSafeRepository>>,
 }
 
 impl From<gix::ThreadSafeRepository> for Repository {
     fn from(inner: gix::ThreadSafeRepository) -> Self {
-        let store = Arc::new(RwLock::new(inner.objects.clone()));
-        Self { inner, store }
+        let git_dir = inner.git_dir().to_owned();
+        let common_dir = inner.common_dir.clone().unwrap_or_else(|| git_dir.clone());
+        Self { git_dir, common_dir, work_tree: inner.work_tree.clone(), inner: Arc::new(RwLock::new(inner)) }
     }
 }
 
 impl Repository {
     /// The directory that all worktrees share, `.git` of the main one.
     pub fn common_dir(&self) -> &Path {
-        self.inner.common_dir.as_deref().unwrap_or_else(|| self.inner.git_dir())
+        &self.common_dir
     }
 
     /// The git directory of this very worktree: where its HEAD and its index lie.
     pub fn git_dir(&self) -> &Path {
-        self.inner.git_dir()
+        &self.git_dir
     }
 
     /// A gix handle for the calling thread.
     pub(crate) fn local(&self) -> gix::Repository {
-        let mut inner = self.inner.clone();
         // It is replaced in one step.
-        inner.objects = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
-        inner.into()
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).to_thread_local()
     }
 
     /// Lets go of the packs that were mapped to be read, once nobody reads them any more: they are opened again when they are needed.
     /// For when nothing was read for a while. Where that fails they stay open.
     pub fn let_packs_go(&self) {
-        match open::store(self.git_dir()) {
-            Ok(fresh) => *self.store.write().unwrap_or_else(PoisonError::into_inner) = fresh,
+        let objects = self.inner.read().unwrap_or_else(PoisonError::into_inner).objects.clone();
+        let open = objects.metrics();
+        if open.open_reachable_packs + open.open_reachable_indices == 0 {
+            return;
+        }
+        match open::again(self.git_dir()) {
+            Ok(fresh) => *self.inner.write().unwrap_or_else(PoisonError::into_inner) = fresh,
             Err(why) => tracing::debug!(why, "packs stay open"),
         }
     }

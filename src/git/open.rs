@@ -115,7 +115,7 @@ impl Repository {
 
     /// The top of the work tree that this repository was opened in.
     pub fn work_dir(&self) -> Option<&Path> {
-        self.inner.work_tree.as_deref()
+        self.work_tree.as_deref()
     }
 
     /// The work trees of this repository, the main one first, as far as they are there.
@@ -175,9 +175,9 @@ fn shared() -> Options {
     options(isolated()).object_store_slots(gix::odb::store::init::Slots::Given(PACK_SLOTS))
 }
 
-/// The objects of a repository that was opened before, with no pack open.
-pub(super) fn store(git_dir: &Path) -> Result<std::sync::Arc<gix::odb::Store>, String> {
-    shared().open(git_dir).map(|fresh| fresh.objects).map_err(|error| chain(&error))
+/// A repository that was opened before, with no pack open.
+pub(super) fn again(git_dir: &Path) -> Result<gix::ThreadSafeRepository, String> {
+    shared().open(git_dir).map_err(|error| chain(&error))
 }
 
 /// The directory that all worktrees share.

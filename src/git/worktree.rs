@@ -250,7 +250,7 @@ impl Repository {
 
     /// The repository as it is now, with more settings than the rest of lansync looks at.
     fn reopen(&self, settings: Permissions) -> Result<gix::Repository, WorktreeError> {
-        let path = self.inner.work_tree.as_deref().unwrap_or_else(|| self.inner.git_dir());
+        let path = self.work_dir().unwrap_or_else(|| self.git_dir());
         Ok(gix::open_opts(path, gix::open::Options::default().permissions(settings).with(gix::sec::Trust::Full))?)
     }
 

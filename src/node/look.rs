@@ -98,6 +98,7 @@ impl Core {
 
     pub(super) fn looked(&mut self, now: Millis, looked: Result<Looked, String>) {
         self.looking = false;
+        self.packs_are_read(now);
         self.weigh(now, looked);
         for reply in self.before_first_look.take().into_iter().flatten() {
             self.answer_from_snapshot(Request::Status, reply);
