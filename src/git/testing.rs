@@ -134,6 +134,8 @@ fn command(dir: &Path, args: &[&str]) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GIT_")) {
         command.env_remove(name);
     }
+    // What git would keep house of by itself, in the background, is looked for by lansync and would be waited for.
+    command.args(["-c", "maintenance.auto=false"]);
     command.current_dir(dir).args(args).stdin(Stdio::null()).env("GIT_CONFIG_NOSYSTEM", "1");
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("LC_ALL", "C").env("TZ", "UTC");
     for role in ["AUTHOR", "COMMITTER"] {
