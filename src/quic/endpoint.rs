@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{
-    AckFrequencyConfig, ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, ServerConfig,
-    TransportConfig, VarInt,
+    ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
+    VarInt,
 };
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -30,9 +30,6 @@ const SOCKET_BUFFER: usize = 4 << 20;
 const STREAM_WINDOW: u32 = 8 << 20;
 /// The first guess of a round trip, until it is measured. What is lost before is sent again after three of it.
 const FIRST_RTT: Duration = Duration::from_millis(100);
-/// So many packets are acknowledged together, or as many as come in 25 ms (RFC 9000, 18.2): each acknowledgement is a packet of
-/// its own. No more than the first that a sender may send at once (RFC 9002, 7.2), which would wait for it.
-const ACKNOWLEDGED: u32 = 10;
 /// How much earlier the best address is dialled than the rest: enough that on a local network one handshake is
 /// made and not one for each address, too little to be felt where the best address is dead.
 const HEAD_START: Duration = Duration::from_millis(10);
@@ -254,11 +251,8 @@ impl ConnectionIdGenerator for ShortIds {
 
 fn transport() -> TransportConfig {
     let idle = IdleTimeout::try_from(limits::IDLE_TIMEOUT).expect("a few seconds fit");
-    let mut acknowledging = AckFrequencyConfig::default();
-    acknowledging.ack_eliciting_threshold(VarInt::from_u32(ACKNOWLEDGED));
     let mut transport = TransportConfig::default();
     transport
-        .ack_frequency_config(Some(acknowledging))
         .max_concurrent_bidi_streams(VarInt::from_u32(limits::STRANGER_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
