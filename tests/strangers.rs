@@ -134,13 +134,15 @@ fn who_knows_the_name_and_is_no_member_hears_not_one_byte() {
         // Nor by asking for objects at once, on a stream of its own.
         let tip = rev(&ana.dir, "main");
         let connection = eve.dial(&ana).await;
-        let (heard, end) = say(&connection, &FetchRequest { want: vec![tip], have: vec![], skip: 0 }.encode()).await;
+        let (heard, end) =
+            say(&connection, &FetchRequest { want: vec![tip], have: vec![], also: vec![], skip: 0 }.encode()).await;
         assert_eq!((heard.len(), code(&end)), (0, Some(CloseCode::Protocol)), "{end}");
         // Nor while a proper hello is still being judged: the second stream is never looked at.
         let connection = eve.dial(&ana).await;
         let (mut hello, _recv) = connection.open_bi().await.expect("it is open");
         let _ = hello.write_frame(&eve.hello(&project).encode()).await;
-        let (heard, _) = say(&connection, &FetchRequest { want: vec![tip], have: vec![], skip: 0 }.encode()).await;
+        let (heard, _) =
+            say(&connection, &FetchRequest { want: vec![tip], have: vec![], also: vec![], skip: 0 }.encode()).await;
         assert!(heard.is_empty());
         assert_eq!(ana.status().await.peers.iter().filter(|peer| peer.connected).count(), 0);
     });

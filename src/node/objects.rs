@@ -125,7 +125,9 @@ impl Core {
             tracing::debug!(from = %fetch.from.short(), tips = ?fetch.tips, "fetching objects");
             let have = self.haves(&fetch.tips);
             let kept = self.kept.take_if(|kept| kept.haves() == have);
-            let request = FetchRequest { want: fetch.tips.clone(), have, skip: 0 };
+            // Asked for afterwards, tags would have both sides walk through the history once more.
+            let also = if have.is_empty() { self.tag_objects() } else { Vec::new() };
+            let request = FetchRequest { want: fetch.tips.clone(), have, also, skip: 0 };
             let job = FetchJob {
                 connection: session.connection.clone(),
                 repo: self.repo.clone(),

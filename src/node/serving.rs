@@ -93,7 +93,7 @@ impl Core {
         let Serve { peer, session, request, send, recv } = serve;
         let Some(current) = self.sessions.get(&peer).filter(|current| current.id == session) else { return };
         let member = self.state.member_of_identity(&current.hello.certificate.identity);
-        let request = match request {
+        let mut request = match request {
             Ok(request) => request,
             Err(why) => {
                 let now = self.clock.steady();
@@ -111,6 +111,7 @@ impl Core {
             Ok(number) => number,
             Err(reply) => return refuse(send, reply.encode()),
         };
+        request.also.retain(|tag| self.serves(tag));
         let flow = Flow::default();
         self.serving.streams.insert(number, Stream { peer, want: request.want.clone(), flow: flow.clone() });
         let job = ServeJob { repo: self.repo.clone(), request, wake: self.wake.clone(), number, flow };
@@ -200,7 +201,10 @@ impl ServeJob {
         let mut out = Outflow::new(flow.clone(), tell_heavy, going);
         let pack = tokio::task::spawn_blocking(move || {
             let moved = out.flow.moved.clone();
-            let written = repo.write_rest(&request.want, &request.have, &skip, &mut out, &moved);
+            // One that was pruned is not to keep the rest back.
+            let also = request.also.into_iter().filter(|tag| repo.has(tag));
+            let want: Vec<ObjectId> = request.want.into_iter().chain(also).collect();
+            let written = repo.write_rest(&want, &request.have, &skip, &mut out, &moved);
             match written {
                 Ok(_) => out.finish().map_err(|error| error.to_string()),
                 Err(error) => {

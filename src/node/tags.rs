@@ -166,6 +166,8 @@ impl Core {
         if self.tags.outside.0 == tips {
             known.extend(self.tags.outside.1.iter().map(|(name, object)| (name.clone(), *object)));
         }
+        let here = self.state.tags().into_iter().filter(|tag| self.tags.here.contains(&tag.name));
+        known.extend(here.map(|tag| (tag.name, tag.object)));
         known
     }
 
@@ -250,6 +252,12 @@ impl Core {
             Ok(())
         })?;
         Ok(())
+    }
+
+    /// Tag objects that come with a first clone.
+    pub(super) fn tag_objects(&self) -> Vec<ObjectId> {
+        let objects = self.state.tags().into_iter().filter(|tag| tag.object != tag.commit).map(|tag| tag.object);
+        objects.filter(|object| !self.held.contains(object)).take(limits::FETCH_TIPS).collect()
     }
 
     /// Canonical tags that are not known to be here.

@@ -173,6 +173,8 @@ pub struct FetchRequest {
     pub want: Vec<ObjectId>,
     /// Commits held with all that they reach.
     pub have: Vec<ObjectId>,
+    /// Tags that are to come with the rest, as far as they are served.
+    pub also: Vec<ObjectId>,
     /// How many bytes follow that name objects which came before a cut, in frames. They are sent once a pack is promised.
     pub skip: u32,
 }
@@ -214,7 +216,7 @@ impl FetchRequest {
             [16, rest @ ..] => codec::decode(rest, limits::FRAME_BYTES)?,
             _ => return Err(MessageError(DecodeError::Malformed)),
         };
-        let most = request.want.len().max(request.have.len());
+        let most = request.want.len().max(request.have.len()).max(request.also.len());
         if most > limits::FETCH_TIPS {
             return Err(MessageError(DecodeError::TooLarge { len: most, limit: limits::FETCH_TIPS }));
         }

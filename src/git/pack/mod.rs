@@ -7,15 +7,17 @@
 mod copied;
 mod delta;
 mod few;
+mod inventory;
 mod skip;
 
+pub(super) use inventory::Inventory;
 pub use skip::Skip;
 
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
 pub(super) use self::copied::write as write_copied;
-use gix::hashtable::HashMap;
+use gix::hashtable::{HashMap, HashSet};
 
 use super::objects::{Objects, Unread};
 use super::walk::{self, Ended, Found, Span, Visit};
@@ -118,24 +120,12 @@ impl Repository {
         } else {
             Objects::of(self)
         };
-        let span = Span::new(&objects, &wants, &haves, stop)?;
-        let objects = if span.common { objects.with_cache(TREE_CACHE) } else { objects };
-        let few = if span.common { FEW_MORE } else { FEW };
-        let list = || List { ids: Vec::new(), bases: HashMap::default(), few };
-        let List { mut ids, mut bases, .. } = if walk::is_large(&span) {
-            let mut lists: [List; THREADS] = std::array::from_fn(|_| list());
-            walk::objects_by_threads(&objects, &span, &mut lists, stop)?;
-            List { ids: merged(lists), ..list() }
+        let (objects, few, List { mut ids, mut bases }) = if haves.is_empty() {
+            let list = self.all_of(&objects, &wants, stop)?;
+            (objects, FEW, list)
         } else {
-            let mut list = list();
-            walk::objects(&objects, &span, &mut list, stop)?;
-            list
+            beyond_haves(objects, &wants, &haves, stop)?
         };
-        if span.common && ids.len() > MOVED {
-            let old = walk::based_on(&objects, &span, stop)?;
-            ids.retain(|id| !old.contains(id));
-        }
-        drop(span);
         if !skip.is_empty() {
             ids.retain(|id| !skip.holds(id));
             bases.values_mut().for_each(|bases| bases.retain(|base| !skip.holds(base)));
@@ -156,21 +146,10 @@ impl Repository {
 }
 
 /// The ids of all objects of a pack, and what stood at their paths in the parents while they are few.
+#[derive(Default)]
 struct List {
     ids: Vec<gix::ObjectId>,
     bases: HashMap<gix::ObjectId, Vec<gix::ObjectId>>,
-    few: usize,
-}
-
-/// What any of them has, once.
-fn merged(lists: [List; THREADS]) -> Vec<gix::ObjectId> {
-    let mut ids = Vec::new();
-    for list in lists {
-        ids.extend(list.ids);
-    }
-    ids.sort_unstable();
-    ids.dedup();
-    ids
 }
 
 /// Nothing of what is read here ends a walk.
@@ -181,10 +160,91 @@ impl Visit for List {
 
     fn object(&mut self, id: &gix::oid, _found: Found, bases: &[(gix::ObjectId, bool)]) -> Result<(), Never> {
         self.ids.push(id.to_owned());
-        if !bases.is_empty() && self.ids.len() <= self.few {
+        if !bases.is_empty() && self.ids.len() <= FEW_MORE {
             self.bases.insert(id.to_owned(), bases.iter().map(|(base, _)| *base).collect());
         }
         Ok(())
+    }
+}
+
+/// What is to be sent where the other side has something, and how much of that counts as few.
+fn beyond_haves(
+    objects: Objects,
+    wants: &[gix::ObjectId],
+    haves: &[gix::ObjectId],
+    stop: &AtomicBool,
+) -> Result<(Objects, usize, List), PackError> {
+    let span = Span::new(&objects, wants, haves, stop)?;
+    if !span.common {
+        let list = all_in(&objects, &span, None, stop)?;
+        return Ok((objects, FEW, list));
+    }
+    let (objects, mut list) = (objects.with_cache(TREE_CACHE), List::default());
+    walk::objects(&objects, &span, &mut list, stop)?;
+    if list.ids.len() > MOVED {
+        let old = walk::based_on(&objects, &span, stop)?;
+        list.ids.retain(|id| !old.contains(id));
+    }
+    Ok((objects, FEW_MORE, list))
+}
+
+/// A list without what is known.
+struct Beyond<'a> {
+    list: List,
+    known: Option<&'a Inventory>,
+}
+
+impl Visit for Beyond<'_> {
+    type Error = Never;
+
+    fn object(&mut self, id: &gix::oid, found: Found, bases: &[(gix::ObjectId, bool)]) -> Result<(), Never> {
+        self.list.object(id, found, bases)
+    }
+
+    fn is_known(&self, id: &gix::oid) -> bool {
+        self.known.is_some_and(|known| known.holds(id))
+    }
+}
+
+/// The objects of a span with nothing to compare them with, in order, but for those that are known.
+fn all_in(objects: &Objects, span: &Span, known: Option<&Inventory>, stop: &AtomicBool) -> Result<List, PackError> {
+    let mut lists: [Beyond<'_>; THREADS] = std::array::from_fn(|_| Beyond { list: List::default(), known });
+    if walk::is_large(span) {
+        walk::objects_by_threads(objects, span, &mut lists, stop)?;
+    } else {
+        walk::objects(objects, span, &mut lists[0], stop)?;
+    }
+    let mut all = List::default();
+    for Beyond { list, .. } in lists {
+        all.ids.extend(list.ids);
+        all.bases.extend(list.bases);
+    }
+    all.ids.sort_unstable();
+    all.ids.dedup();
+    Ok(all)
+}
+
+impl Repository {
+    /// All that these reach, in order; what was written down of it is not looked for again.
+    fn all_of(&self, objects: &Objects, wants: &[gix::ObjectId], stop: &AtomicBool) -> Result<List, PackError> {
+        if let Some(known) = Inventory::load(self) {
+            let (span, border) = Span::beyond(objects, wants, |id| known.holds(id), stop)?;
+            // Else it holds more than is reached.
+            if known.heads().iter().all(|head| border.contains(head)) {
+                let mut list = all_in(objects, &span, Some(&known), stop)?;
+                let is_outgrown = known.is_outgrown(list.ids.len());
+                list.ids.extend(known.ids());
+                list.ids.sort_unstable();
+                if is_outgrown {
+                    Inventory::note(self, &span, &border, &list.ids);
+                }
+                return Ok(list);
+            }
+        }
+        let span = Span::new(objects, wants, &[], stop)?;
+        let list = all_in(objects, &span, None, stop)?;
+        Inventory::note(self, &span, &HashSet::default(), &list.ids);
+        Ok(list)
     }
 }
 

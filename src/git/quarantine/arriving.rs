@@ -5,8 +5,9 @@
 //! same thread, which has it in memory.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use gix::objs::Kind;
@@ -17,11 +18,12 @@ use super::{PackLimits, PackRefused};
 
 /// Bytes of built objects that a thread keeps for what may be built on them.
 const KEPT: usize = 16 << 20;
-/// Bytes that are handed to a thread at once, and how often that may be done before it has taken any.
+/// Bytes, and entries, that are handed to a thread at once.
 const BATCH: usize = 128 << 10;
-const BATCHES: usize = 4;
-/// Entries that are handed over at once: deltas are small, and what they make is not.
 const MOST: usize = 64;
+/// Bytes that all threads together may have before them: a family may take one of them some time, and the other is not to run
+/// out of work meanwhile.
+const BEFORE: usize = 4 << 20;
 
 /// An entry that came, inflated.
 struct Piece {
@@ -31,6 +33,8 @@ struct Piece {
     /// The place of what it is built on, where it is a delta.
     base: Option<u32>,
     data: Vec<u8>,
+    /// Bytes of what is built of it, which is about what that costs.
+    cost: u64,
 }
 
 /// What was built of a pack.
@@ -56,16 +60,59 @@ enum By<'scope> {
         threads: Vec<Thread<'scope>>,
         /// By place, which of them has it.
         whose: Vec<u8>,
+        before: Arc<Before>,
     },
 }
 
 struct Thread<'scope> {
-    pieces: SyncSender<Vec<Piece>>,
+    pieces: Sender<Vec<Piece>>,
     batch: Vec<Piece>,
-    /// Bytes in the batch, and all that were ever given.
+    /// Bytes in the batch.
     bytes: usize,
+    /// The costs of what it was given and not the batch, and of what it has built.
     given: u64,
+    built: Arc<AtomicU64>,
     handle: ScopedJoinHandle<'scope, Result<Built, PackRefused>>,
+}
+
+/// What the threads have before them.
+#[derive(Default)]
+struct Before {
+    /// In bytes; `None` once one of them has ended.
+    bytes: Mutex<Option<usize>>,
+    less: Condvar,
+}
+
+impl Before {
+    fn bytes(&self) -> MutexGuard<'_, Option<usize>> {
+        // A number is whole after any panic.
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds so many bytes once there is room for them.
+    fn add(&self, bytes: usize) -> Result<(), Gone> {
+        let is_full = |before: &mut Option<usize>| before.is_some_and(|before| before > BEFORE);
+        let before = self.less.wait_while(self.bytes(), is_full);
+        let mut before = before.unwrap_or_else(PoisonError::into_inner);
+        *before = Some(before.ok_or(Gone)? + bytes);
+        Ok(())
+    }
+
+    fn take(&self, bytes: usize) {
+        let mut before = self.bytes();
+        *before = before.map(|before| before.saturating_sub(bytes));
+        self.less.notify_one();
+    }
+}
+
+/// Says that a thread has ended, however it did.
+struct Ends(Arc<Before>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        *self.0.bytes() = None;
+        self.0.less.notify_one();
+    }
 }
 
 /// A thread that builds has failed; [`Builders::finish`] says why.
@@ -83,35 +130,39 @@ impl<'scope> Builders<'scope> {
         let by = if came < ALONE {
             By::Receiver(Box::new(Builder::new(came, alone, limits, stop)))
         } else {
+            let before = Arc::new(Before { bytes: Mutex::new(Some(0)), less: Condvar::new() });
             let threads = (0..THREADS).map(|_| {
-                let (pieces, receive) = sync_channel(BATCHES);
-                let handle = scope.spawn(move || Builder::new(came, alone, limits, stop).run(&receive));
-                Thread { pieces, batch: Vec::new(), bytes: 0, given: 0, handle }
+                let (pieces, receive) = channel();
+                let (built, ends) = (Arc::<AtomicU64>::default(), Ends(before.clone()));
+                let counts = built.clone();
+                let work = move || Builder::new(came, alone, limits, stop).run(&receive, &counts, &ends);
+                Thread { pieces, batch: Vec::new(), bytes: 0, given: 0, built, handle: scope.spawn(work) }
             });
-            By::Threads { threads: threads.collect(), whose: Vec::new() }
+            By::Threads { threads: threads.collect(), whose: Vec::new(), before }
         };
         Self { by, waiting: Vec::new() }
     }
 
-    /// Hands over the entry of the next place. Without data it waits.
+    /// Hands over the entry of the next place, of which an object of so many bytes is built. Without data it waits.
     pub(super) fn give(
         &mut self,
         at: u32,
         kind: Kind,
         base: Option<u32>,
         data: Option<Vec<u8>>,
+        cost: u64,
     ) -> Result<Result<(), Gone>, PackRefused> {
-        let piece = data.map(|data| Piece { at, kind, base, data });
+        let piece = data.map(|data| Piece { at, kind, base, data, cost });
         if piece.is_none() {
             self.waiting.push(at);
         }
         match &mut self.by {
             By::Receiver(builder) => piece.map_or(Ok(()), |piece| builder.build(piece)).map(Ok),
-            By::Threads { threads, whose } => {
-                let least = || (0..threads.len()).min_by_key(|at| threads[*at].given).unwrap_or(0) as u8;
+            By::Threads { threads, whose, before } => {
+                let least = || (0..threads.len()).min_by_key(|at| threads[*at].left()).unwrap_or(0) as u8;
                 let thread = base.map_or_else(least, |base| whose[base as usize]);
                 whose.push(thread);
-                Ok(piece.map_or(Ok(()), |piece| threads[usize::from(thread)].give(piece)))
+                Ok(piece.map_or(Ok(()), |piece| threads[usize::from(thread)].give(piece, before)))
             }
         }
     }
@@ -135,12 +186,20 @@ impl<'scope> Builders<'scope> {
 }
 
 impl<'scope> Thread<'scope> {
-    fn give(&mut self, piece: Piece) -> Result<(), Gone> {
-        // A delta costs what it makes, which is about as much as what it is built on has.
+    /// The costs of what it has not built yet.
+    fn left(&self) -> u64 {
+        self.given - self.built.load(Ordering::Relaxed)
+    }
+
+    fn give(&mut self, piece: Piece, before: &Before) -> Result<(), Gone> {
         self.bytes += piece.data.len();
-        self.given += piece.data.len() as u64;
+        self.given += piece.cost;
         self.batch.push(piece);
-        if self.bytes >= BATCH || self.batch.len() >= MOST { self.flush() } else { Ok(()) }
+        if self.bytes < BATCH && self.batch.len() < MOST {
+            return Ok(());
+        }
+        before.add(self.bytes)?;
+        self.flush()
     }
 
     fn flush(&mut self) -> Result<(), Gone> {
@@ -171,20 +230,28 @@ impl<'a> Builder<'a> {
         Self { limits, stop, built, kept: Kept::default() }
     }
 
-    fn run(mut self, pieces: &Receiver<Vec<Piece>>) -> Result<Built, PackRefused> {
+    fn run(
+        mut self,
+        pieces: &Receiver<Vec<Piece>>,
+        built: &AtomicU64,
+        Ends(before): &Ends,
+    ) -> Result<Built, PackRefused> {
         while let Ok(batch) = pieces.recv() {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(PackRefused::Stopped);
             }
+            before.take(batch.iter().map(|piece| piece.data.len()).sum());
             for piece in batch {
+                let cost = piece.cost;
                 self.build(piece)?;
+                built.fetch_add(cost, Ordering::Relaxed);
             }
         }
         Ok(self.built)
     }
 
     fn build(&mut self, piece: Piece) -> Result<(), PackRefused> {
-        let Piece { at, kind, base, mut data } = piece;
+        let Piece { at, kind, base, mut data, .. } = piece;
         let base = match base {
             None => None,
             Some(base) => match self.kept.get(base) {
@@ -259,7 +326,8 @@ mod tests {
             let (built, waiting) = std::thread::scope(|scope| {
                 let mut builders = Builders::start(scope, 3, true, &limits, &stop);
                 let mut give = |at: u32, base: Option<u32>, data: Vec<u8>| {
-                    let given = builders.give(at, Kind::Blob, base, Some(data));
+                    let cost = data.len() as u64;
+                    let given = builders.give(at, Kind::Blob, base, Some(data), cost);
                     assert!(matches!(given, Ok(Ok(()))));
                 };
                 give(0, None, base.clone());

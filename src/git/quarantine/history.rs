@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use gix::hashtable::HashSet;
 use gix::objs::Kind;
 
 use super::PackRefused;
@@ -10,6 +11,7 @@ use super::check::{damaged, expected, says_true, special_file};
 use super::links::Links;
 use super::resolve::wrong_kind;
 use crate::git::objects::Objects;
+use crate::git::pack::Inventory;
 use crate::git::walk::{self, Found, Span, Visit};
 use crate::git::{Repository, to_gix};
 use crate::id::ObjectId;
@@ -37,9 +39,14 @@ impl Repository {
         let objects = objects.with_cache(CACHES).with_bases(CACHES);
         let span = Span::new(&objects, &tips, &known, stop)?;
         let (links, since) = (Links::new(None), Instant::now());
-        let mut look = Look { objects: &objects, links, buf: Vec::new(), looked_at: 0, since };
+        let mut look = Look { objects: &objects, links, buf: Vec::new(), ids: Vec::new(), looked_at: 0, since };
         walk::objects(&objects, &span, &mut look, stop)?;
-        let Look { links, mut buf, .. } = look;
+        let Look { links, mut buf, mut ids, .. } = look;
+        if !span.common {
+            // The next thing that is asked for is all of it.
+            ids.sort_unstable();
+            Inventory::note(self, &span, &HashSet::default(), &ids);
+        }
         links.special.iter().try_for_each(|(id, special)| special_file(&objects, id, *special, &mut buf))
     }
 }
@@ -49,6 +56,7 @@ struct Look<'a> {
     objects: &'a Objects,
     links: Links,
     buf: Vec<u8>,
+    ids: Vec<gix::ObjectId>,
     looked_at: u32,
     since: Instant,
 }
@@ -58,6 +66,7 @@ impl Visit for Look<'_> {
 
     fn object(&mut self, id: &gix::oid, found: Found, _bases: &[(gix::ObjectId, bool)]) -> Result<(), PackRefused> {
         self.looked_at += 1;
+        self.ids.push(id.to_owned());
         if self.looked_at.is_multiple_of(REST_EVERY) {
             std::thread::sleep(Instant::now().duration_since(self.since).min(LONGEST_REST));
             self.since = Instant::now();

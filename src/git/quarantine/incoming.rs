@@ -258,11 +258,11 @@ impl Job<'_> {
             let mut builders = Builders::start(scope, came, alone, self.limits, flow.stop);
             for at in 0..self.total {
                 let entry = flow.entry(self.limits)?;
-                let place = looked.look(&entry)?;
+                let (place, size) = looked.look(&entry)?;
                 *whole = (at + 1, flow.bytes);
                 // What is built on an object that is not in the pack waits for that.
                 let data = entry.whole().filter(|_| place.depth == 0 || place.base().is_some());
-                if builders.give(at, place.kind, place.base(), data)?.is_err() {
+                if builders.give(at, place.kind, place.base(), data, size)?.is_err() {
                     break;
                 }
                 looked.tell(flow.bytes);
@@ -327,7 +327,8 @@ struct Looked<'a> {
 }
 
 impl Looked<'_> {
-    fn look(&mut self, entry: &Entry) -> Result<Place, PackRefused> {
+    /// Its place, and the size of its object in bytes.
+    fn look(&mut self, entry: &Entry) -> Result<(Place, u64), PackRefused> {
         let limits = self.job.limits;
         let too_large = |what, size: u64, limit| PackRefused::TooLarge { what, size, limit };
         let at = self.places.len() as u32;
@@ -358,7 +359,7 @@ impl Looked<'_> {
         }
         self.count(largest)?;
         self.done += 1;
-        Ok(place)
+        Ok((place, size))
     }
 
     fn tell(&self, bytes: u64) {

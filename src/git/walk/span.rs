@@ -7,7 +7,7 @@
 use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gix::hashtable::HashMap;
+use gix::hashtable::{HashMap, HashSet};
 use gix::objs::Kind;
 
 use super::Ended;
@@ -28,6 +28,8 @@ pub(in crate::git) struct NewCommit {
 pub(in crate::git) struct Span {
     /// Parents before their children, as far as clocks were right.
     pub(in crate::git) commits: Vec<NewCommit>,
+    /// The commits among the tips, and those that tags among them stand for.
+    pub(in crate::git) tips: Vec<gix::ObjectId>,
     /// Annotated tags on the way from the tips.
     pub(in crate::git) tags: Vec<gix::ObjectId>,
     /// Trees and files that tags stand for.
@@ -156,6 +158,7 @@ impl Span {
             span.tags.extend(tags);
             if kind == Kind::Commit {
                 painter.paint(objects, id, true, false).map_err(Ended::New)?;
+                span.tips.push(id);
             } else {
                 span.others.push((id, kind));
             }
@@ -186,5 +189,45 @@ impl Span {
         let time = |id: &gix::ObjectId| painter.by_id.get(id).map_or(0, |at| painter.nodes[*at].time);
         span.commits.sort_by_key(|commit| time(&commit.id));
         Ok(span)
+    }
+
+    /// What `wants` reach and is not `known`, where all is known that something known reaches. Gives as well the commits that are
+    /// known and reached from nothing else that is.
+    pub(in crate::git) fn beyond<E>(
+        objects: &Objects,
+        wants: &[gix::ObjectId],
+        known: impl Fn(&gix::oid) -> bool,
+        stop: &AtomicBool,
+    ) -> Result<(Self, HashSet<gix::ObjectId>), Ended<E>> {
+        let (mut span, mut buf, mut next) = (Self::default(), Vec::new(), Vec::new());
+        for want in wants {
+            let (tags, id, kind) = objects.peel(want, &mut buf).map_err(Ended::New)?;
+            span.tags.extend(tags);
+            if kind == Kind::Commit {
+                span.tips.push(id);
+            } else {
+                span.others.push((id, kind));
+            }
+        }
+        span.tags.sort_unstable();
+        span.tags.dedup();
+        next.extend_from_slice(&span.tips);
+        let (mut met, mut border, mut times) = (HashSet::default(), HashSet::default(), HashMap::default());
+        while let Some(id) = next.pop() {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Ended::Stopped);
+            }
+            if known(&id) {
+                border.insert(id);
+            } else if met.insert(id) {
+                let commit = objects.commit(&id, &mut buf).map_err(Ended::New)?;
+                next.extend_from_slice(&commit.parents);
+                times.insert(id, commit.time);
+                let parents = commit.parents.into_iter().map(|parent| (parent, false)).collect();
+                span.commits.push(NewCommit { id, tree: commit.tree, parents, bases: Vec::new() });
+            }
+        }
+        span.commits.sort_by_key(|commit| times.get(&commit.id).copied());
+        Ok((span, border))
     }
 }

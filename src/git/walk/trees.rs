@@ -33,6 +33,11 @@ pub(in crate::git) trait Visit {
         false
     }
 
+    /// Is this object no news, as is all that it reaches?
+    fn is_known(&self, _id: &gix::oid) -> bool {
+        false
+    }
+
     /// Is a comparison with the parents' trees needed for what it finds at the same path, though an object is new?
     fn wants_bases(&self) -> bool {
         false
@@ -170,9 +175,14 @@ pub(in crate::git) fn based_on(
 }
 
 /// Was this object not met before? It must not be a directory here and a file there.
-fn is_fresh<E>(seen: &HashMap<gix::ObjectId, bool>, id: &gix::oid, is_tree: bool) -> Result<bool, Ended<E>> {
+fn is_fresh<V: Visit>(
+    visit: &V,
+    seen: &HashMap<gix::ObjectId, bool>,
+    id: &gix::oid,
+    is_tree: bool,
+) -> Result<bool, Ended<V::Error>> {
     match seen.get(id) {
-        None => Ok(true),
+        None => Ok(!visit.is_known(id)),
         Some(before) if *before == is_tree => Ok(false),
         Some(_) => {
             let why = "it stands as a directory here and as a file there".to_owned();
@@ -234,7 +244,7 @@ impl<'a, V: Visit> Walk<'a, V> {
         bases: Vec<(gix::ObjectId, bool)>,
     ) -> Result<(), Ended<V::Error>> {
         let is_tree = found == Found::Tree;
-        if is_fresh(&self.seen, &id, is_tree)? {
+        if is_fresh(self.visit, &self.seen, &id, is_tree)? {
             self.seen.insert(id, is_tree);
             self.visit.object(&id, found, &bases).map_err(Ended::Visitor)?;
             if is_tree {
@@ -293,7 +303,7 @@ impl<'a, V: Visit> Walk<'a, V> {
             }
             let kind = entry.kind();
             let is_tree = kind == EntryKind::Tree;
-            if kind == EntryKind::Gitlink || !is_fresh(&self.seen, &entry.id, is_tree)? {
+            if kind == EntryKind::Gitlink || !is_fresh(self.visit, &self.seen, &entry.id, is_tree)? {
                 continue;
             }
             let start = entry.name.as_ptr() as usize - data.as_ptr() as usize;
@@ -318,7 +328,7 @@ impl<'a, V: Visit> Walk<'a, V> {
             last.extend_from_slice(data);
         }
         for entry in fresh {
-            if entry.known == Known::Parent || !is_fresh(&self.seen, &entry.id, entry.is_tree)? {
+            if entry.known == Known::Parent || !is_fresh(self.visit, &self.seen, &entry.id, entry.is_tree)? {
                 continue;
             }
             self.seen.insert(entry.id, entry.is_tree);
