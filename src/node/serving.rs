@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::core::Core;
 use super::run::Wake;
-use crate::git::{Repository, Skip};
+use crate::git::{Form, Repository, Skip};
 use crate::id::{ObjectId, PeerId};
 use crate::limits;
 use crate::quic::{BlockingWriter, BodyWriter, CloseCode, Connection, RecvStream, SendStream};
@@ -204,7 +204,7 @@ impl ServeJob {
             // One that was pruned is not to keep the rest back.
             let also = request.also.into_iter().filter(|tag| repo.has(tag));
             let want: Vec<ObjectId> = request.want.into_iter().chain(also).collect();
-            let written = repo.write_rest(&want, &request.have, &skip, &mut out, &moved);
+            let written = repo.write_rest(&want, &request.have, &skip, &mut out, Form::Trimmed, &moved);
             match written {
                 Ok(_) => out.finish().map_err(|error| error.to_string()),
                 Err(error) => {

@@ -26,8 +26,8 @@ use crate::limits;
 
 /// Kernel buffers, best effort: with less, a burst at a gigabit overruns them while the process is elsewhere.
 const SOCKET_BUFFER: usize = 4 << 20;
-/// Data on the way on one stream: what 1 Gbit/s at 64 ms needs.
-const STREAM_WINDOW: u32 = 8 << 20;
+/// Data on the way on one stream: what 1 Gbit/s at 32 ms needs. Where the receiver is slower than the network it has so much in memory.
+const STREAM_WINDOW: u32 = 4 << 20;
 /// The first guess of a round trip, until it is measured. What is lost before is sent again after three of it.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 /// How much earlier the best address is dialled than the rest: enough that on a local network one handshake is

@@ -13,7 +13,8 @@ use gix::hashtable::HashMap;
 use gix_pack::data::entry::Header;
 
 use super::PackError;
-use super::few::{Hashed, whole};
+use super::few::whole;
+use super::form::{Form, Writer};
 use crate::git::objects::{Objects, chain, read_at};
 use crate::limits;
 
@@ -24,17 +25,18 @@ const NEAR: usize = 4 << 10;
 /// Most bytes of the header of an entry.
 const HEADER: usize = 32;
 
-/// Writes the pack; returns its size in bytes.
+/// Writes the pack; returns its size in bytes when plain.
 pub(in crate::git) fn write(
     objects: Objects,
     ids: Vec<gix::ObjectId>,
     count: u32,
     out: &mut dyn Write,
+    form: Form,
     stop: &AtomicBool,
 ) -> Result<u64, PackError> {
     let mut out = io::BufWriter::with_capacity(WINDOW, out);
     let mut copier = Copier::new(objects, ids)?;
-    let mut pack = Hashed::begin(&mut out, count)?;
+    let mut pack = Writer::begin(&mut out, count, form)?;
     copier.write_all(&mut pack, stop)?;
     let bytes = pack.end()?;
     out.flush().map_err(PackError::Write)?;
@@ -151,7 +153,7 @@ impl Copier {
     }
 
     /// Writes all objects, each after what it is built on.
-    fn write_all(&mut self, pack: &mut Hashed<'_>, stop: &AtomicBool) -> Result<(), PackError> {
+    fn write_all(&mut self, pack: &mut Writer<'_>, stop: &AtomicBool) -> Result<(), PackError> {
         let (first, followers) = self.followers()?;
         let mut next: Vec<u32> = Vec::new();
         for at in 0..self.items.len() as u32 {
@@ -208,7 +210,7 @@ impl Copier {
     }
 
     /// Writes an object: as it lies here, if that can be, else whole.
-    fn write(&mut self, at: u32, pack: &mut Hashed<'_>) -> Result<(), PackError> {
+    fn write(&mut self, at: u32, pack: &mut Writer<'_>) -> Result<(), PackError> {
         let Item { lies, base, .. } = self.items[at as usize];
         let Some((source, offset)) = lies else { return self.decoded(at, pack) };
         let (header, size, data) = self.sources[source as usize].header(offset, usize::MAX)?;
@@ -224,20 +226,20 @@ impl Copier {
         } else {
             (header, 0)
         };
-        header.write_to(size, pack).map_err(PackError::Write)?;
-        pack.write_all(data).map_err(PackError::Write)?;
+        let entry = pack.entry(&header, size).map_err(PackError::Write)?;
+        entry.all(data).map_err(PackError::Write)?;
         self.items[at as usize].stands = Some((stands, depth));
         Ok(())
     }
 
     /// Writes an object whole.
-    fn decoded(&mut self, at: u32, pack: &mut Hashed<'_>) -> Result<(), PackError> {
+    fn decoded(&mut self, at: u32, pack: &mut Writer<'_>) -> Result<(), PackError> {
         let item = &mut self.items[at as usize];
         let (kind, data) = self.objects.read(&item.id, &mut self.buf)?;
         let stands = pack.bytes;
         let encoded = whole(kind, data)?;
-        encoded.header.write_to(encoded.size as u64, pack).map_err(PackError::Write)?;
-        pack.write_all(&encoded.compressed).map_err(PackError::Write)?;
+        let entry = pack.entry(&encoded.header, encoded.size as u64).map_err(PackError::Write)?;
+        entry.all(&encoded.compressed).map_err(PackError::Write)?;
         item.stands = Some((stands, 0));
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! The base of a delta is an object that comes earlier in the pack, named by its distance, or one that the other side
 //! has for sure, since it belongs to a commit that it says it holds; then it is named by its id, and the pack is *thin*.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gix::hashtable::{HashMap, HashSet};
@@ -12,6 +12,7 @@ use gix_pack::data::entry::Header;
 
 use super::PackError;
 use super::delta::Index;
+use super::form::{Form, Writer};
 use crate::git::objects::Objects;
 
 /// Largest object, in bytes, that a delta is made for or against: both, and a table of the base, are in memory.
@@ -51,15 +52,16 @@ impl Encoded {
     }
 }
 
-/// Writes the pack; returns its size in bytes.
+/// Writes the pack; returns its size in bytes when plain.
 pub(super) fn write(
     objects: &Objects,
     items: &[Item],
     count: u32,
     out: &mut dyn Write,
+    form: Form,
     stop: &AtomicBool,
 ) -> Result<u64, PackError> {
-    let mut pack = Hashed::begin(out, count)?;
+    let mut pack = Writer::begin(out, count, form)?;
     let mut written: HashMap<gix::ObjectId, Place> = HashMap::default();
     let coming: HashSet<gix::ObjectId> = items.iter().map(|item| item.id).collect();
     let (mut buf, mut base_buf) = (Vec::new(), Vec::new());
@@ -71,8 +73,8 @@ pub(super) fn write(
         let offset = pack.bytes;
         if data.len() > LARGEST {
             // What is large leaves as it is compressed.
-            header_of(kind).write_to(data.len() as u64, &mut pack).map_err(PackError::Write)?;
-            let _ = deflate(data, &mut pack)?;
+            let entry = pack.entry(&header_of(kind), data.len() as u64).map_err(PackError::Write)?;
+            deflate(data, entry)?.end().map_err(PackError::Write)?;
             written.insert(item.id, Place { offset, depth: 0 });
             continue;
         }
@@ -100,8 +102,8 @@ pub(super) fn write(
                 best.filter(|best| best.len() < whole.len()).unwrap_or(whole)
             }
         };
-        best.header.write_to(best.size as u64, &mut pack).map_err(PackError::Write)?;
-        pack.write_all(&best.compressed).map_err(PackError::Write)?;
+        let entry = pack.entry(&best.header, best.size as u64).map_err(PackError::Write)?;
+        entry.all(&best.compressed).map_err(PackError::Write)?;
         written.insert(item.id, Place { offset, depth: best.depth });
     }
     pack.end()
@@ -136,42 +138,4 @@ fn deflate<W: Write>(data: &[u8], out: W) -> Result<W, PackError> {
     let mut deflate = gix::zlib::stream::deflate::Write::new(out, level);
     deflate.write_all(data).and_then(|()| deflate.flush()).map_err(PackError::Write)?;
     Ok(deflate.into_inner())
-}
-
-/// Hashes what passes through, and counts it.
-pub(super) struct Hashed<'a> {
-    out: &'a mut dyn Write,
-    hash: gix::hash::Hasher,
-    pub(super) bytes: u64,
-}
-
-impl<'a> Hashed<'a> {
-    /// Begins a pack of so many objects.
-    pub(super) fn begin(out: &'a mut dyn Write, count: u32) -> Result<Self, PackError> {
-        let mut pack = Self { out, hash: gix::hash::hasher(gix::hash::Kind::Sha1), bytes: 0 };
-        let header = gix_pack::data::header::encode(gix_pack::data::Version::V2, count);
-        pack.write_all(&header).map_err(PackError::Write)?;
-        Ok(pack)
-    }
-
-    /// Ends it; gives its size in bytes.
-    pub(super) fn end(self) -> Result<u64, PackError> {
-        let digest = self.hash.try_finalize().map_err(|error| PackError::Copying(error.to_string()))?;
-        self.out.write_all(digest.as_bytes()).map_err(PackError::Write)?;
-        Ok(self.bytes + digest.as_bytes().len() as u64)
-    }
-}
-
-impl Write for Hashed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    /// Does nothing: what is behind it is flushed once, at the end.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -112,7 +112,8 @@ impl Inventory {
     fn save(&self, repo: &Repository) {
         let Ok(_writing) = WRITING.try_lock() else { return };
         let (path, new) = (path(repo), repo.lansync_dir().join("inventory.new"));
-        let written = self.write(&new).and_then(|()| fs::rename(&new, &path));
+        let written = fs::create_dir_all(repo.lansync_dir());
+        let written = written.and_then(|()| self.write(&new)).and_then(|()| fs::rename(&new, &path));
         if let Err(error) = written {
             tracing::debug!(%error, "what a history consists of is not written down");
             let _ = fs::remove_file(new);

@@ -7,9 +7,12 @@
 mod copied;
 mod delta;
 mod few;
+mod form;
 mod inventory;
 mod skip;
 
+pub use form::Form;
+pub(super) use form::{ZLIB, form_of};
 pub(super) use inventory::Inventory;
 pub use skip::Skip;
 
@@ -29,7 +32,7 @@ use crate::id::ObjectId;
 pub struct PackStats {
     /// How many objects.
     pub objects: u64,
-    /// Its size in bytes.
+    /// Its size in bytes when plain.
     pub bytes: u64,
 }
 
@@ -97,10 +100,10 @@ impl Repository {
         out: &mut dyn Write,
         stop: &AtomicBool,
     ) -> Result<PackStats, PackError> {
-        self.write_rest(want, have, &Skip::default(), out, stop)
+        self.write_rest(want, have, &Skip::default(), out, Form::Plain, stop)
     }
 
-    /// The same without some objects, which the other side received before it was cut. No delta is against them.
+    /// The same in this form, without some objects, which the other side received before it was cut. No delta is against them.
     ///
     /// # Errors
     /// [`PackError`]; what was written by then is no pack.
@@ -110,6 +113,7 @@ impl Repository {
         have: &[ObjectId],
         skip: &Skip,
         out: &mut dyn Write,
+        form: Form,
         stop: &AtomicBool,
     ) -> Result<PackStats, PackError> {
         let wants = want.iter().map(|id| to_gix(id).ok_or(PackError::Missing(*id))).collect::<Result<Vec<_>, _>>()?;
@@ -136,9 +140,9 @@ impl Repository {
         let bytes = if ids.len() <= few {
             let item = |id: gix::ObjectId| few::Item { id, bases: bases.remove(&id).unwrap_or_default() };
             let items: Vec<few::Item> = ids.into_iter().map(item).collect();
-            few::write(&objects, &items, count, out, stop)?
+            few::write(&objects, &items, count, out, form, stop)?
         } else {
-            copied::write(objects, ids, count, out, stop)?
+            copied::write(objects, ids, count, out, form, stop)?
         };
         out.flush().map_err(PackError::Write)?;
         Ok(PackStats { objects: u64::from(count), bytes })

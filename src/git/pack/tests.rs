@@ -1,5 +1,7 @@
 //! Packs as git reads them.
 
+mod inventory;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;

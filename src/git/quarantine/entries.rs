@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufWriter, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gix::zlib::{Decompress, FlushDecompress, Status};
 use gix_pack::data::entry::Header;
+use zlib_rs::adler32::adler32;
+use zlib_rs::{Inflate, InflateFlush, Status};
 
 use super::incoming::WRITING;
 use super::{Large, PackLimits, PackRefused};
+use crate::git::pack::{Form, ZLIB};
 
 /// Bytes of the checksum at the end of a pack.
 pub(super) const CHECKSUM: usize = 20;
@@ -21,6 +23,9 @@ const HEADER: usize = 10 + 20;
 
 /// What inflates to more than this is inflated again when all has come, and not kept until then.
 const KEPT: usize = 4 << 20;
+
+/// The Adler-32 checksum of nothing (RFC 1950, section 8.2).
+const FIRST_ADLER: u32 = 1;
 
 /// With so much room beyond its end, what is small is inflated as fast as what is large.
 const SLACK: usize = 320;
@@ -46,19 +51,23 @@ impl Entry {
     }
 }
 
-/// The pack on its way from the network to the file.
+/// The window of deflate, as a power of two: as large as can be.
+const WINDOW_BITS: u8 = 15;
+
+/// The pack on its way from the network to the file, in which it is plain.
 pub(super) struct Flow<'a> {
     input: &'a mut dyn BufRead,
+    form: Form,
     pub(super) file: BufWriter<File>,
     /// What was taken from the input, and where that begins that is to be looked at next.
     window: (Vec<u8>, usize),
-    /// How many bytes were looked at and written down.
+    /// How many bytes were written down.
     pub(super) bytes: u64,
     limit: u64,
     pub(super) stop: &'a AtomicBool,
     hash: gix::hash::Hasher,
     crc32: crc32fast::Hasher,
-    inflate: Decompress,
+    inflate: Inflate,
     /// Why the input broke off. What came before is looked at first.
     broken: Option<io::Error>,
     /// It ended since the input broke off.
@@ -66,8 +75,9 @@ pub(super) struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    /// Of a pack that begins with this header, which was read already.
+    /// Of a pack in this form that begins, when plain, with this header, which was read already.
     pub(super) fn new(
+        form: Form,
         header: &[u8],
         input: &'a mut dyn BufRead,
         file: File,
@@ -76,6 +86,7 @@ impl<'a> Flow<'a> {
     ) -> Result<Self, PackRefused> {
         let mut flow = Self {
             input,
+            form,
             file: BufWriter::with_capacity(TAKEN, file),
             window: (Vec::with_capacity(TAKEN), 0),
             bytes: header.len() as u64,
@@ -83,7 +94,7 @@ impl<'a> Flow<'a> {
             stop,
             hash: gix::hash::hasher(gix::hash::Kind::Sha1),
             crc32: crc32fast::Hasher::new(),
-            inflate: Decompress::new(),
+            inflate: Inflate::new(form == Form::Plain, WINDOW_BITS),
             broken: None,
             is_cut: false,
         };
@@ -132,13 +143,19 @@ impl<'a> Flow<'a> {
 
     /// Writes down what was looked at.
     fn take(&mut self, bytes: usize) -> Result<(), PackRefused> {
-        let (window, at) = &mut self.window;
-        let taken = &window[*at..*at + bytes];
-        self.hash.update(taken);
-        self.crc32.update(taken);
-        *at += bytes;
-        self.bytes += bytes as u64;
-        self.file.write_all(taken).map_err(PackRefused::io(WRITING))?;
+        let from = self.window.1;
+        self.window.1 += bytes;
+        let window = std::mem::take(&mut self.window.0);
+        let put = self.put(&window[from..from + bytes]);
+        self.window.0 = window;
+        put
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), PackRefused> {
+        self.hash.update(bytes);
+        self.crc32.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(PackRefused::io(WRITING))?;
         if self.bytes > self.limit {
             let (size, limit) = (self.bytes, self.limit);
             return Err(PackRefused::TooLarge { what: Large::Bytes, size, limit });
@@ -160,9 +177,26 @@ impl<'a> Flow<'a> {
             let limit = limits.object_bytes;
             return Err(PackRefused::TooLarge { what: Large::ObjectBytes, size, limit });
         }
-        self.inflate.reset();
-        let data = if size <= KEPT as u64 { self.inflated(size as usize)? } else { self.start_of(size)? };
+        self.inflate.reset(self.form == Form::Plain);
+        if self.form == Form::Trimmed {
+            self.put(&ZLIB)?;
+        }
+        let (data, checksum) = if size <= KEPT as u64 {
+            let data = self.inflated(size as usize)?;
+            let checksum = self.checksum(FIRST_ADLER, &data);
+            (data, checksum)
+        } else {
+            self.start_of(size)?
+        };
+        if self.form == Form::Trimmed {
+            self.put(&checksum.to_be_bytes())?;
+        }
         Ok(Entry { header, offset, size, crc32: self.crc32.clone().finalize(), data })
+    }
+
+    /// The checksum of a zlib stream goes on with these bytes of what it inflates to, if it did not come.
+    fn checksum(&self, before: u32, inflated: &[u8]) -> u32 {
+        if self.form == Form::Trimmed { adler32(before, inflated) } else { before }
     }
 
     /// Inflates what comes next to exactly so many bytes.
@@ -183,11 +217,12 @@ impl<'a> Flow<'a> {
         if written == size { Ok(data) } else { Err(malformed()) }
     }
 
-    /// The same, and keeps only the start.
-    fn start_of(&mut self, size: u64) -> Result<Vec<u8>, PackRefused> {
-        let (mut part, mut start, mut written) = (vec![0; TAKEN], Vec::new(), 0);
+    /// The same, and keeps only the start, and the checksum.
+    fn start_of(&mut self, size: u64) -> Result<(Vec<u8>, u32), PackRefused> {
+        let (mut part, mut start, mut written, mut checksum) = (vec![0; TAKEN], Vec::new(), 0, FIRST_ADLER);
         loop {
             let (some, has_ended) = self.inflate_some(&mut part)?;
+            checksum = self.checksum(checksum, &part[..some]);
             start.extend_from_slice(&part[..some.min(START - start.len())]);
             written += some as u64;
             if has_ended {
@@ -197,7 +232,7 @@ impl<'a> Flow<'a> {
                 return Err(malformed());
             }
         }
-        if written == size { Ok(start) } else { Err(malformed()) }
+        if written == size { Ok((start, checksum)) } else { Err(malformed()) }
     }
 
     /// Inflates what is there; gives how many bytes that made, and whether it ended there.
@@ -209,7 +244,7 @@ impl<'a> Flow<'a> {
             }
         }
         let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
-        let status = self.inflate.decompress(&self.window.0[self.window.1..], out, FlushDecompress::None);
+        let status = self.inflate.decompress(&self.window.0[self.window.1..], out, InflateFlush::NoFlush);
         let status = status.map_err(|_| malformed())?;
         let read = (self.inflate.total_in() - read) as usize;
         let written = (self.inflate.total_out() - written) as usize;

@@ -20,6 +20,7 @@ use super::links::Links;
 use super::resolve::{self, Received, number};
 use super::{Files, Large, PackLimits, PackProgress, PackRefused};
 use crate::git::objects::{Objects, Unread, chain};
+use crate::git::pack::form_of;
 
 /// Progress is told once in this many objects.
 const TELL_EVERY: u64 = 512;
@@ -157,6 +158,7 @@ pub(super) fn receive(
 ) -> Result<Option<Incoming>, Failed> {
     let mut header = [0; data::header::SIZE];
     input.read_exact(&mut header).map_err(read_failed)?;
+    let (form, header) = form_of(header);
     let (version, count) = data::header::decode(&header).map_err(|error| PackRefused::BadPack(chain(&error)))?;
     if version != Version::V2 {
         return Err(PackRefused::BadPack("its version is one that nobody writes".to_owned()).into());
@@ -171,7 +173,7 @@ pub(super) fn receive(
     let pack = dir.join(format!("incoming-{number}.pack"));
     let index = pack.with_extension("idx");
     let file = File::create_new(&pack).map_err(PackRefused::io(WRITING))?;
-    let mut flow = Flow::new(&header, input, file, limits, stop)?;
+    let mut flow = Flow::new(form, &header, input, file, limits, stop)?;
     let mut whole = (0, flow.bytes);
     // gix is given bytes of strangers here. It should not panic; if it does, this pack is to blame, not us.
     let indexed = catch_unwind(AssertUnwindSafe(|| {

@@ -17,6 +17,7 @@ use super::adopt::{self, Room};
 use super::incoming::{Cut, Incoming};
 use super::{PackLimits, PackRefused, check};
 use crate::git::objects::Objects;
+use crate::git::pack::form_of;
 use crate::git::{Repository, Skip};
 use crate::hlc::Millis;
 use crate::id::ObjectId;
@@ -268,7 +269,7 @@ impl<F: FnOnce(u32)> BufRead for Noted<'_, F> {
         if self.bytes >= limits::KEPT_BYTES
             && let Some(note) = self.note.take()
             && let Some(header) = self.header.first_chunk()
-            && let Ok((_, objects)) = data::header::decode(header)
+            && let Ok((_, objects)) = data::header::decode(&form_of(*header).1)
         {
             note(objects);
         }

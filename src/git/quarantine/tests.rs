@@ -1,5 +1,6 @@
 //! Packs from friends and from others.
 
+mod forms;
 mod fsck;
 mod order;
 mod resume;

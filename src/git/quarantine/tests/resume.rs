@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::*;
-use crate::git::Skip;
+use crate::git::{Form, Skip};
 
 /// Gives some bytes, and then breaks off as a connection does.
 struct Breaks<'a>(&'a [u8]);
@@ -54,7 +54,7 @@ fn rest(fixture: &Fixture, kept: &Kept, want: &[ObjectId], have: &[ObjectId]) ->
     let told = kept.skip().encode();
     let skip = Skip::decode(&told).expect("it is encoded above");
     let mut pack = Vec::new();
-    fixture.repo().write_rest(want, have, &skip, &mut pack, &AtomicBool::new(false)).expect("a pack");
+    fixture.repo().write_rest(want, have, &skip, &mut pack, Form::Trimmed, &AtomicBool::new(false)).expect("a pack");
     (pack, told.len())
 }
 
