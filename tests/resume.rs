@@ -20,7 +20,7 @@ use std::time::Duration;
 use common::{LONG, Person, lan_or_skip, wait_for};
 use hostile::{Clone, Raw, Session, git, keys, offer, rev, run, until};
 use lansync::eventlog::Role;
-use lansync::git::{Form, Repository, Skip};
+use lansync::git::{Form, Part, Repository, Skip};
 use lansync::limits;
 use lansync::quic::CloseCode;
 use lansync::sync::{FetchReply, FetchRequest, Message};
@@ -44,10 +44,10 @@ fn serve(session: &Session, repo: Repository, part: f64, answers: Arc<Mutex<Vec<
             while skip.len() < request.skip as usize {
                 skip.extend(recv.read_frame(limits::FRAME_BYTES).await.unwrap().unwrap());
             }
-            let skipped = Skip::decode(&skip).unwrap();
+            let skipped = Part::Without(Skip::decode(&skip).unwrap());
             let mut pack = Vec::new();
             let stop = AtomicBool::new(false);
-            repo.write_rest(&request.want, &request.have, &skipped, &mut pack, Form::Trimmed, &stop).unwrap();
+            repo.write_part(&request.want, &request.have, &skipped, &mut pack, Form::Trimmed, &stop).unwrap();
             let upto = (pack.len() as f64 * part) as usize;
             answers.lock().unwrap().push(Answer { skip: skip.len(), sent: upto });
             for frame in pack[..upto].chunks(100_000) {
@@ -99,7 +99,7 @@ fn a_fetch_that_is_cut_at_half_goes_on_from_another_peer_and_little_is_sent_twic
         let mut whole = Vec::new();
         let (hers, stop) = (Repository::discover(&mallory.dir).unwrap(), AtomicBool::new(false));
         let main = rev(&mallory.dir, "main");
-        hers.write_rest(&[tip], &[main], &Skip::default(), &mut whole, Form::Trimmed, &stop).unwrap();
+        hers.write_part(&[tip], &[main], &Part::Whole, &mut whole, Form::Trimmed, &stop).unwrap();
 
         let answers = Arc::new(Mutex::new(Vec::new()));
         let mut first = session(&mut mallory, &ana).await;

@@ -13,10 +13,12 @@ mod common {
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use common::hostile::{AnyName, CODE, Clone, Keys, Raw, Session, commit, git, keys, rev, run, soon, until};
 use lansync::discovery;
 use lansync::eventlog::Role;
+use lansync::git::{PackLimits, Repository};
 use lansync::id::ObjectId;
 use lansync::limits;
 use lansync::node::discovery_key;
@@ -134,15 +136,21 @@ fn who_knows_the_name_and_is_no_member_hears_not_one_byte() {
         // Nor by asking for objects at once, on a stream of its own.
         let tip = rev(&ana.dir, "main");
         let connection = eve.dial(&ana).await;
-        let (heard, end) =
-            say(&connection, &FetchRequest { want: vec![tip], have: vec![], also: vec![], skip: 0 }.encode()).await;
+        let (heard, end) = say(
+            &connection,
+            &FetchRequest { want: vec![tip], have: vec![], also: vec![], prefix: None, skip: 0 }.encode(),
+        )
+        .await;
         assert_eq!((heard.len(), code(&end)), (0, Some(CloseCode::Protocol)), "{end}");
         // Nor while a proper hello is still being judged: the second stream is never looked at.
         let connection = eve.dial(&ana).await;
         let (mut hello, _recv) = connection.open_bi().await.expect("it is open");
         let _ = hello.write_frame(&eve.hello(&project).encode()).await;
-        let (heard, _) =
-            say(&connection, &FetchRequest { want: vec![tip], have: vec![], also: vec![], skip: 0 }.encode()).await;
+        let (heard, _) = say(
+            &connection,
+            &FetchRequest { want: vec![tip], have: vec![], also: vec![], prefix: None, skip: 0 }.encode(),
+        )
+        .await;
         assert!(heard.is_empty());
         assert_eq!(ana.status().await.peers.iter().filter(|peer| peer.connected).count(), 0);
     });
@@ -264,7 +272,11 @@ fn a_member_gets_what_was_published_and_nothing_else() {
         }
         let eve = tempfile::tempdir().expect("a temporary directory");
         git(eve.path(), &["init", "-q"]);
-        common::hostile::git_with(eve.path(), &["index-pack", "--stdin"], &all);
+        let (hers, stop) = (Repository::discover(eve.path()).expect("it is one"), AtomicBool::new(false));
+        let limits = PackLimits::default();
+        let received = hers.receive_pack(&mut all.as_slice(), &[main, fix], &[], &limits, &|_| {}, &stop);
+        received.and_then(|received| received.adopt()).expect("it is whole").release();
+        assert_eq!(git(eve.path(), &["cat-file", "-t", &fix.to_string()]), "commit");
         for id in own.iter().chain([&tree, &blob, &dangling]) {
             let mut look = std::process::Command::new("git");
             look.arg("-C").arg(eve.path()).args(["cat-file", "-e", &id.to_string()]);

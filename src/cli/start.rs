@@ -43,8 +43,8 @@ pub(super) async fn ensure(home: &Home) -> Result<(), Failure> {
     })
 }
 
-/// For the allocator (`main.rs`): few threads work at once, and what was freed is given back after a second.
-const MEMORY: &str = "narenas:2,max_background_threads:1,dirty_decay_ms:1000";
+/// For the allocator (`main.rs`): few threads work at once, and what was freed is given back soon.
+const MEMORY: &str = "narenas:2,max_background_threads:1,dirty_decay_ms:300";
 
 /// Starts the process; gives how long its log was before.
 fn spawn(home: &Home, log: &Path) -> Result<(Child, u64), Failure> {

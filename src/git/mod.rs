@@ -30,7 +30,7 @@ pub use housekeeping::{Consolidated, HousekeepingError};
 pub use lfs::{LfsError, MediaOfTrees, MediaRefused, MediaStore};
 pub use merge::{Clash, Clashing, MergeError, Merged, RULES};
 pub use open::{OpenError, ReadFailed, global_config};
-pub use pack::{Form, PackError, PackStats, Skip};
+pub use pack::{Form, PackError, PackStats, Part, Prefix, Skip};
 #[cfg(any(test, fuzzing))]
 pub(crate) use quarantine::fuzzing;
 pub use quarantine::{

@@ -15,12 +15,12 @@ use super::run::{self, Wake};
 use crate::api::{Progress, Refusal};
 use crate::approval::{Proposal, ProposalState};
 use crate::eventlog::store::Note;
-use crate::git::{Adopted, Interrupted, Kept, Manifest, PackPieces, PackRefused, Repository};
+use crate::git::{Adopted, Interrupted, Kept, Manifest, PackPieces, PackRefused, Prefix, Repository};
 use crate::hlc::Millis;
 use crate::id::{ObjectId, PackId, PeerId};
 use crate::limits;
 use crate::quic::{BodyError, BodyReader, CloseCode, Connection, FrameError, RecvStream, SendStream};
-use crate::sync::{Fetch, FetchReply, FetchRequest};
+use crate::sync::{Fetch, FetchReply, FetchRequest, PackPrefix};
 
 /// How a fetch ended.
 pub(super) struct Fetched {
@@ -127,7 +127,7 @@ impl Core {
             let kept = self.kept.take_if(|kept| kept.haves() == have);
             // Asked for afterwards, tags would have both sides walk through the history once more.
             let also = if have.is_empty() { self.tag_objects() } else { Vec::new() };
-            let request = FetchRequest { want: fetch.tips.clone(), have, also, skip: 0 };
+            let request = FetchRequest { want: fetch.tips.clone(), have, also, prefix: None, skip: 0 };
             let job = FetchJob {
                 connection: session.connection.clone(),
                 repo: self.repo.clone(),
@@ -381,7 +381,14 @@ impl FetchJob {
     /// Asks for the pack, and says what came before; gives the stream on which it comes, or what it consists of.
     async fn ask(&mut self) -> Result<(RecvStream, FetchReply), FetchFailure> {
         let elsewhere = |error: &dyn std::fmt::Display| FetchFailure::Elsewhere(error.to_string());
-        let skip = self.kept.as_ref().map_or_else(Vec::new, |kept| kept.skip().encode());
+        let kept = self.kept.take();
+        let told = tokio::task::spawn_blocking(move || {
+            let prefix = kept.as_ref().and_then(Kept::prefix);
+            let prefix = prefix.map(|Prefix { bytes, sha1 }| PackPrefix { bytes, sha1 });
+            (prefix, kept.as_ref().map_or_else(Vec::new, |kept| kept.skip().encode()), kept)
+        });
+        let (prefix, skip, kept) = told.await.map_err(|error| elsewhere(&error))?;
+        (self.request.prefix, self.kept) = (prefix, kept);
         self.request.skip = u32::try_from(skip.len()).unwrap_or(0);
         let (mut send, mut recv): (SendStream, RecvStream) =
             self.connection.open_bi().await.map_err(|error| elsewhere(&error))?;
@@ -395,6 +402,10 @@ impl FetchJob {
                     send.write_frame(part).await.map_err(|error| elsewhere(&error))?;
                 }
             }
+            FetchReply::Rest => match &mut self.kept {
+                Some(kept) if prefix.is_some() => kept.goes_on(),
+                _ => return Err(elsewhere(&"it goes on with what was not begun")),
+            },
             FetchReply::Shared { .. } => {}
             FetchReply::NotHere => return Err(FetchFailure::Elsewhere("it has not got them".to_owned())),
             FetchReply::Busy { others } => return Err(FetchFailure::Busy(others.clone())),

@@ -13,11 +13,11 @@ use tokio::time::timeout;
 
 use super::core::Core;
 use super::run::Wake;
-use crate::git::{Form, Repository, Skip};
+use crate::git::{Form, PackError, Part, Prefix, Repository, Skip};
 use crate::id::{ObjectId, PeerId};
 use crate::limits;
 use crate::quic::{BlockingWriter, BodyWriter, CloseCode, Connection, RecvStream, SendStream};
-use crate::sync::{FetchReply, FetchRequest, MediaRequest, PieceRequest, Plan, Serving};
+use crate::sync::{FetchReply, FetchRequest, MediaRequest, PackPrefix, PieceRequest, Plan, Serving};
 
 /// A neighbour's request for objects.
 pub(super) struct Serve {
@@ -186,17 +186,38 @@ struct ServeJob {
 impl ServeJob {
     async fn run(self, mut send: SendStream, mut recv: RecvStream) -> Result<(), String> {
         let skip_bytes = self.request.skip as usize;
-        if skip_bytes > 0 {
-            // What was cut is heavy, and what came of it is told only once the rest is promised.
+        let was_cut = skip_bytes > 0 || self.request.prefix.is_some();
+        if was_cut {
+            // What was cut is heavy.
             if let Way::Say(answer) = self.weigh().await? {
                 return say(send, answer).await;
             }
-            promise(&mut send).await?;
+        }
+        if let Some(PackPrefix { bytes, sha1 }) = self.request.prefix {
+            let before = Before { weigh: false, promise: Some(FetchReply::Rest) };
+            match self.write(send, Part::After(Prefix { bytes, sha1 }), before).await? {
+                Some(back) => send = back,
+                None => return Ok(()),
+            }
+        }
+        // What came before the cut is told only once the rest is promised.
+        if was_cut {
+            promise(&mut send, &FetchReply::Pack).await?;
         }
         let skip = read_skip(&mut recv, skip_bytes).await?;
+        let part = if skip.is_empty() { Part::Whole } else { Part::Without(skip) };
+        let before = Before { weigh: !was_cut, promise: (!was_cut).then_some(FetchReply::Pack) };
+        match self.write(send, part, before).await? {
+            Some(_) => Err("a whole pack differs from nothing".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a part of the pack and sends it; gives the stream back where it cannot be sent as the pack is another by now.
+    async fn write(&self, mut send: SendStream, part: Part, before: Before) -> Result<Option<SendStream>, String> {
         let (tell_heavy, heavy) = oneshot::channel();
         let (go, going) = std::sync::mpsc::channel();
-        let Self { repo, request, flow, .. } = &self;
+        let Self { repo, request, flow, .. } = self;
         let (repo, request) = (repo.clone(), request.clone());
         let mut out = Outflow::new(flow.clone(), tell_heavy, going);
         let pack = tokio::task::spawn_blocking(move || {
@@ -204,9 +225,9 @@ impl ServeJob {
             // One that was pruned is not to keep the rest back.
             let also = request.also.into_iter().filter(|tag| repo.has(tag));
             let want: Vec<ObjectId> = request.want.into_iter().chain(also).collect();
-            let written = repo.write_rest(&want, &request.have, &skip, &mut out, Form::Trimmed, &moved);
-            match written {
-                Ok(_) => out.finish().map_err(|error| error.to_string()),
+            match repo.write_part(&want, &request.have, &part, &mut out, Form::Trimmed, &moved) {
+                Ok(_) => out.finish().map(Some).map_err(|error| error.to_string()),
+                Err(PackError::Differs) => Ok(None),
                 Err(error) => {
                     out.give_up();
                     Err(error.to_string())
@@ -215,18 +236,20 @@ impl ServeJob {
         });
         // It is dropped without a word where the pack was small, or could not be made.
         if heavy.await.is_err() {
-            let small = pack.await.map_err(|error| error.to_string())??;
-            if skip_bytes == 0 {
-                promise(&mut send).await?;
+            let Some(small) = pack.await.map_err(|error| error.to_string())?? else { return Ok(Some(send)) };
+            if let Some(reply) = &before.promise {
+                promise(&mut send, reply).await?;
             }
-            return write_body(&mut send, &small).await;
+            return write_body(&mut send, &small).await.map(|()| None);
         }
-        if skip_bytes == 0 {
-            if let Way::Say(answer) = self.weigh().await? {
-                drop(go);
-                return say(send, answer).await;
-            }
-            promise(&mut send).await?;
+        if before.weigh
+            && let Way::Say(answer) = self.weigh().await?
+        {
+            drop(go);
+            return say(send, answer).await.map(|()| None);
+        }
+        if let Some(reply) = &before.promise {
+            promise(&mut send, reply).await?;
         }
         send.yields();
         let mut body = BodyWriter::new(send);
@@ -234,7 +257,7 @@ impl ServeJob {
         let _ = go.send(body.blocking());
         let sent = body.run().await.map_err(|error| error.to_string());
         pack.await.map_err(|error| error.to_string())??;
-        sent
+        sent.map(|()| None)
     }
 
     async fn weigh(&self) -> Result<Way, String> {
@@ -242,6 +265,14 @@ impl ServeJob {
         let _ = self.wake.send(Wake::Weigh { number: self.number, way }).await;
         decided.await.map_err(|_| "the node ends".to_owned())
     }
+}
+
+/// What comes before a pack that is sent.
+struct Before {
+    /// Is the loop to be asked, where it turns out to be heavy?
+    weigh: bool,
+    /// What is said of it.
+    promise: Option<FetchReply>,
 }
 
 /// Says, beside the loop, why nothing is served.
@@ -252,8 +283,8 @@ pub(super) fn refuse(mut send: SendStream, reply: Vec<u8>) {
     });
 }
 
-async fn promise(send: &mut SendStream) -> Result<(), String> {
-    send.write_frame(&FetchReply::Pack.encode()).await.map_err(|error| error.to_string())
+async fn promise(send: &mut SendStream, reply: &FetchReply) -> Result<(), String> {
+    send.write_frame(&reply.encode()).await.map_err(|error| error.to_string())
 }
 
 /// Says what is to be said in place of a pack.

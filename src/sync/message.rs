@@ -175,8 +175,19 @@ pub struct FetchRequest {
     pub have: Vec<ObjectId>,
     /// Tags that are to come with the rest, as far as they are served.
     pub also: Vec<ObjectId>,
+    /// The pack was cut: how it begins, which need not be sent if it is the same still.
+    pub prefix: Option<PackPrefix>,
     /// How many bytes follow that name objects which came before a cut, in frames. They are sent once a pack is promised.
     pub skip: u32,
+}
+
+/// How a pack begins: whole entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackPrefix {
+    /// How many bytes of the plain pack.
+    pub bytes: u64,
+    /// Their SHA-1.
+    pub sha1: [u8; 20],
 }
 
 /// What is said before the pack.
@@ -199,6 +210,8 @@ pub enum FetchReply {
         /// Its length in bytes.
         bytes: u64,
     },
+    /// What follows the prefix of the pack follows.
+    Rest,
 }
 
 impl FetchRequest {

@@ -21,7 +21,9 @@ pub use hearing::Hearing;
 pub use media::{MEDIA, MediaFetch, MediaFetches, MediaReply, MediaRequest};
 pub use mesh::Mesh;
 pub(crate) use message::join_proof;
-pub use message::{FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, MessageError, VERSION};
+pub use message::{
+    FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, MessageError, PackPrefix, VERSION,
+};
 pub use pairing::{Asker, AskerStep, Greeter, GreeterStep, PairingError, Words};
 pub use pieces::{AskPiece, Given, PieceReply, PieceRequest, PieceSet, Taking};
 pub use serving::{Plan, Serving};

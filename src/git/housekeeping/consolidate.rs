@@ -113,7 +113,14 @@ impl Repository {
     ) -> Result<Adopted, HousekeepingError> {
         let count = u32::try_from(ids.len()).map_err(|_| PackError::TooMany(ids.len()))?;
         let write = |out: &mut dyn Write| -> Result<(), HousekeepingError> {
-            pack::write_copied(Objects::of(self), ids.to_vec(), count, &mut Gently::new(out), pack::Form::Plain, stop)?;
+            pack::write_copied(
+                Objects::of(self),
+                ids.to_vec(),
+                count,
+                &mut Gently::new(out),
+                pack::Form::Plain.into(),
+                stop,
+            )?;
             Ok(())
         };
         let adopted = self.store_made(write, stop)?;

@@ -14,7 +14,7 @@ use gix_pack::data::entry::Header;
 
 use super::PackError;
 use super::few::whole;
-use super::form::{Form, Writer};
+use super::form::{How, Writer};
 use crate::git::objects::{Objects, chain, read_at};
 use crate::limits;
 
@@ -31,12 +31,12 @@ pub(in crate::git) fn write(
     ids: Vec<gix::ObjectId>,
     count: u32,
     out: &mut dyn Write,
-    form: Form,
+    how: How,
     stop: &AtomicBool,
 ) -> Result<u64, PackError> {
     let mut out = io::BufWriter::with_capacity(WINDOW, out);
     let mut copier = Copier::new(objects, ids)?;
-    let mut pack = Writer::begin(&mut out, count, form)?;
+    let mut pack = Writer::begin(&mut out, count, how)?;
     copier.write_all(&mut pack, stop)?;
     let bytes = pack.end()?;
     out.flush().map_err(PackError::Write)?;
@@ -226,7 +226,7 @@ impl Copier {
         } else {
             (header, 0)
         };
-        let entry = pack.entry(&header, size).map_err(PackError::Write)?;
+        let entry = pack.entry(&header, size)?;
         entry.all(data).map_err(PackError::Write)?;
         self.items[at as usize].stands = Some((stands, depth));
         Ok(())
@@ -238,7 +238,7 @@ impl Copier {
         let (kind, data) = self.objects.read(&item.id, &mut self.buf)?;
         let stands = pack.bytes;
         let encoded = whole(kind, data)?;
-        let entry = pack.entry(&encoded.header, encoded.size as u64).map_err(PackError::Write)?;
+        let entry = pack.entry(&encoded.header, encoded.size as u64)?;
         entry.all(&encoded.compressed).map_err(PackError::Write)?;
         item.stands = Some((stands, 0));
         Ok(())

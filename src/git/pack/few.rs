@@ -12,7 +12,7 @@ use gix_pack::data::entry::Header;
 
 use super::PackError;
 use super::delta::Index;
-use super::form::{Form, Writer};
+use super::form::{How, Writer};
 use crate::git::objects::Objects;
 
 /// Largest object, in bytes, that a delta is made for or against: both, and a table of the base, are in memory.
@@ -58,10 +58,10 @@ pub(super) fn write(
     items: &[Item],
     count: u32,
     out: &mut dyn Write,
-    form: Form,
+    how: How,
     stop: &AtomicBool,
 ) -> Result<u64, PackError> {
-    let mut pack = Writer::begin(out, count, form)?;
+    let mut pack = Writer::begin(out, count, how)?;
     let mut written: HashMap<gix::ObjectId, Place> = HashMap::default();
     let coming: HashSet<gix::ObjectId> = items.iter().map(|item| item.id).collect();
     let (mut buf, mut base_buf) = (Vec::new(), Vec::new());
@@ -73,7 +73,7 @@ pub(super) fn write(
         let offset = pack.bytes;
         if data.len() > LARGEST {
             // What is large leaves as it is compressed.
-            let entry = pack.entry(&header_of(kind), data.len() as u64).map_err(PackError::Write)?;
+            let entry = pack.entry(&header_of(kind), data.len() as u64)?;
             deflate(data, entry)?.end().map_err(PackError::Write)?;
             written.insert(item.id, Place { offset, depth: 0 });
             continue;
@@ -102,7 +102,7 @@ pub(super) fn write(
                 best.filter(|best| best.len() < whole.len()).unwrap_or(whole)
             }
         };
-        let entry = pack.entry(&best.header, best.size as u64).map_err(PackError::Write)?;
+        let entry = pack.entry(&best.header, best.size as u64)?;
         entry.all(&best.compressed).map_err(PackError::Write)?;
         written.insert(item.id, Place { offset, depth: best.depth });
     }

@@ -12,7 +12,7 @@ use gix_pack::data::header::SIZE as HEADER;
 
 use super::PackError;
 
-/// How a pack is written.
+/// What the bytes of a pack are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// As git has it.
@@ -41,6 +41,29 @@ pub(in crate::git) fn form_of(mut header: [u8; HEADER]) -> (Form, [u8; HEADER]) 
     (Form::Plain, header)
 }
 
+/// How a pack begins: as many bytes of it, when plain, as are whole entries, and their SHA-1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Their SHA-1.
+    pub sha1: [u8; 20],
+}
+
+/// How a pack is written.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::git) struct How {
+    pub(in crate::git) form: Form,
+    /// Only what follows this is written.
+    pub(in crate::git) after: Option<Prefix>,
+}
+
+impl From<Form> for How {
+    fn from(form: Form) -> Self {
+        Self { form, after: None }
+    }
+}
+
 /// Writes a pack, hashes what it is when plain, and counts that.
 pub(super) struct Writer<'a> {
     out: &'a mut dyn Write,
@@ -48,14 +71,19 @@ pub(super) struct Writer<'a> {
     hash: gix::hash::Hasher,
     /// Bytes of the plain pack so far.
     pub(super) bytes: u64,
+    /// What is not written, until it has passed.
+    after: Option<Prefix>,
 }
 
 impl<'a> Writer<'a> {
-    /// Begins a pack of so many objects.
-    pub(super) fn begin(out: &'a mut dyn Write, count: u32, form: Form) -> Result<Self, PackError> {
-        let mut pack = Self { out, form, hash: gix::hash::hasher(gix::hash::Kind::Sha1), bytes: 0 };
+    /// Begins a pack of so many objects, of which is written what comes after a prefix.
+    pub(super) fn begin(out: &'a mut dyn Write, count: u32, How { form, after }: How) -> Result<Self, PackError> {
+        let mut pack = Self { out, form, hash: gix::hash::hasher(gix::hash::Kind::Sha1), bytes: 0, after };
         let mut header = gix_pack::data::header::encode(gix_pack::data::Version::V2, count);
         pack.passes(&header);
+        if pack.after.is_some() {
+            return Ok(pack);
+        }
         if form == Form::Trimmed {
             header[..TRIMMED.len()].copy_from_slice(&TRIMMED);
         }
@@ -64,16 +92,28 @@ impl<'a> Writer<'a> {
     }
 
     /// Begins an entry that inflates to so many bytes: what is written to it is its zlib stream.
-    pub(super) fn entry(&mut self, header: &Header, size: u64) -> io::Result<Entry<'_, 'a>> {
+    pub(super) fn entry(&mut self, header: &Header, size: u64) -> Result<Entry<'_, 'a>, PackError> {
+        self.pass_prefix()?;
         let mut bytes = Vec::with_capacity(header.size(size));
-        header.write_to(size, &mut bytes)?;
-        self.write(&bytes)?;
+        header.write_to(size, &mut bytes).and_then(|_| self.write(&bytes)).map_err(PackError::Write)?;
         Ok(Entry { pack: self, begun: Vec::new(), last: Vec::new() })
     }
 
+    /// Has the prefix passed, then it is compared.
+    fn pass_prefix(&mut self) -> Result<(), PackError> {
+        let Some(prefix) = self.after.filter(|prefix| prefix.bytes <= self.bytes) else { return Ok(()) };
+        let is_same = prefix.bytes == self.bytes && digest(self.hash.clone())?.as_bytes() == prefix.sha1;
+        self.after = None;
+        if is_same { Ok(()) } else { Err(PackError::Differs) }
+    }
+
     /// Ends it; gives its size in bytes when plain.
-    pub(super) fn end(self) -> Result<u64, PackError> {
-        let digest = self.hash.try_finalize().map_err(|error| PackError::Copying(error.to_string()))?;
+    pub(super) fn end(mut self) -> Result<u64, PackError> {
+        self.pass_prefix()?;
+        if self.after.is_some() {
+            return Err(PackError::Differs);
+        }
+        let digest = digest(self.hash)?;
         self.out.write_all(digest.as_bytes()).map_err(PackError::Write)?;
         Ok(self.bytes + digest.as_bytes().len() as u64)
     }
@@ -89,7 +129,9 @@ impl<'a> Writer<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)?;
+        if self.after.is_none() {
+            self.out.write_all(bytes)?;
+        }
         self.passes(bytes);
         Ok(())
     }
@@ -98,6 +140,10 @@ impl<'a> Writer<'a> {
         self.hash.update(bytes);
         self.bytes += bytes.len() as u64;
     }
+}
+
+fn digest(hash: gix::hash::Hasher) -> Result<gix::ObjectId, PackError> {
+    hash.try_finalize().map_err(|error| PackError::Copying(error.to_string()))
 }
 
 fn cut_short() -> io::Error {
@@ -178,12 +224,12 @@ mod tests {
     use super::*;
 
     /// A pack of one entry with this zlib stream, handed over in parts of so many bytes.
-    fn pack(zlib: &[u8], form: Form, parts: usize) -> io::Result<Vec<u8>> {
+    fn pack(zlib: &[u8], form: Form, parts: usize) -> Result<Vec<u8>, PackError> {
         let mut out = Vec::new();
-        let mut pack = Writer::begin(&mut out, 1, form).expect("a vector takes it");
+        let mut pack = Writer::begin(&mut out, 1, form.into()).expect("a vector takes it");
         let mut entry = pack.entry(&Header::Blob, 5)?;
-        zlib.chunks(parts).try_for_each(|part| entry.write_all(part))?;
-        entry.end()?;
+        let written = zlib.chunks(parts).try_for_each(|part| entry.write_all(part));
+        written.and_then(|()| entry.end()).map_err(PackError::Write)?;
         assert_eq!(pack.end().expect("no collision"), 12 + 1 + zlib.len() as u64 + 20);
         Ok(out)
     }
@@ -201,8 +247,8 @@ mod tests {
             assert_eq!(pack(&zlib, Form::Trimmed, parts).expect("well-formed"), trimmed, "parts of {parts}");
         }
         let mut out = Vec::new();
-        let mut at_once = Writer::begin(&mut out, 1, Form::Trimmed).expect("a vector takes it");
-        at_once.entry(&Header::Blob, 5).and_then(|entry| entry.all(&zlib)).expect("well-formed");
+        let mut at_once = Writer::begin(&mut out, 1, Form::Trimmed.into()).expect("a vector takes it");
+        at_once.entry(&Header::Blob, 5).expect("it fits").all(&zlib).expect("well-formed");
         at_once.end().expect("no collision");
         assert_eq!(out, trimmed);
     }

@@ -11,7 +11,8 @@ mod form;
 mod inventory;
 mod skip;
 
-pub use form::Form;
+use form::How;
+pub use form::{Form, Prefix};
 pub(super) use form::{ZLIB, form_of};
 pub(super) use inventory::Inventory;
 pub use skip::Skip;
@@ -34,6 +35,18 @@ pub struct PackStats {
     pub objects: u64,
     /// Its size in bytes when plain.
     pub bytes: u64,
+}
+
+/// What of a pack is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// A pack without objects that the other side received before it was cut. No delta is against them.
+    Without(Skip),
+    /// What follows a prefix that the other side received: for the same wants and haves, and as long as the packs here stay the same,
+    /// the pack is the same.
+    After(Prefix),
 }
 
 /// Why a pack was not written to its end.
@@ -60,6 +73,9 @@ pub enum PackError {
     /// Nobody takes its bytes.
     #[error("the pack cannot be written: {0}")]
     Write(#[source] std::io::Error),
+    /// It does not begin with the prefix that is to be left out.
+    #[error("the pack has changed since")]
+    Differs,
     /// It was asked to stop.
     #[error("stopped")]
     Stopped,
@@ -100,22 +116,29 @@ impl Repository {
         out: &mut dyn Write,
         stop: &AtomicBool,
     ) -> Result<PackStats, PackError> {
-        self.write_rest(want, have, &Skip::default(), out, Form::Plain, stop)
+        self.write_part(want, have, &Part::Whole, out, Form::Plain, stop)
     }
 
-    /// The same in this form, without some objects, which the other side received before it was cut. No delta is against them.
+    /// The same in this form, or a part of it.
     ///
     /// # Errors
-    /// [`PackError`]; what was written by then is no pack.
-    pub fn write_rest(
+    /// [`PackError`]; what was written by then is no pack. With [`PackError::Differs`] nothing was written.
+    pub fn write_part(
         &self,
         want: &[ObjectId],
         have: &[ObjectId],
-        skip: &Skip,
+        part: &Part,
         out: &mut dyn Write,
         form: Form,
         stop: &AtomicBool,
     ) -> Result<PackStats, PackError> {
+        let nothing = Skip::default();
+        let (skip, after) = match part {
+            Part::Whole => (&nothing, None),
+            Part::Without(skip) => (skip, None),
+            Part::After(prefix) => (&nothing, Some(*prefix)),
+        };
+        let how = How { form, after };
         let wants = want.iter().map(|id| to_gix(id).ok_or(PackError::Missing(*id))).collect::<Result<Vec<_>, _>>()?;
         let haves: Vec<gix::ObjectId> = have.iter().filter_map(to_gix).collect();
         let objects = if haves.is_empty() {
@@ -140,9 +163,9 @@ impl Repository {
         let bytes = if ids.len() <= few {
             let item = |id: gix::ObjectId| few::Item { id, bases: bases.remove(&id).unwrap_or_default() };
             let items: Vec<few::Item> = ids.into_iter().map(item).collect();
-            few::write(&objects, &items, count, out, form, stop)?
+            few::write(&objects, &items, count, out, how, stop)?
         } else {
-            copied::write(objects, ids, count, out, form, stop)?
+            copied::write(objects, ids, count, out, how, stop)?
         };
         out.flush().map_err(PackError::Write)?;
         Ok(PackStats { objects: u64::from(count), bytes })

@@ -16,15 +16,15 @@ use super::links::Links;
 use super::resolve::{ALONE, THREADS, apply, hash};
 use super::{PackLimits, PackRefused};
 
-/// Bytes of built objects that a thread keeps for what may be built on them. With four times as many the receiver has 50 MiB more in
+/// Bytes of built objects that a thread keeps for what may be built on them. With five times as many the receiver has 50 MiB more in
 /// memory and is no sooner done: what is built on others is then built after all has come.
-const KEPT: usize = 6 << 20;
+const KEPT: usize = 3 << 20;
 /// Bytes, and entries, that are handed to a thread at once.
 const BATCH: usize = 128 << 10;
 const MOST: usize = 64;
 /// Bytes that all threads together may have before them: a family may take one of them some time, and the other is not to run
 /// out of work meanwhile.
-const BEFORE: usize = 2 << 20;
+const BEFORE: usize = 1 << 20;
 
 /// An entry that came, inflated.
 struct Piece {

@@ -58,6 +58,8 @@ const WINDOW_BITS: u8 = 15;
 pub(super) struct Flow<'a> {
     input: &'a mut dyn BufRead,
     form: Form,
+    /// From here on it is trimmed, counted in bytes of the plain pack.
+    trimmed_from: Option<u64>,
     pub(super) file: BufWriter<File>,
     /// What was taken from the input, and where that begins that is to be looked at next.
     window: (Vec<u8>, usize),
@@ -87,6 +89,7 @@ impl<'a> Flow<'a> {
         let mut flow = Self {
             input,
             form,
+            trimmed_from: None,
             file: BufWriter::with_capacity(TAKEN, file),
             window: (Vec::with_capacity(TAKEN), 0),
             bytes: header.len() as u64,
@@ -101,6 +104,12 @@ impl<'a> Flow<'a> {
         flow.file.write_all(header).map_err(PackRefused::io(WRITING))?;
         flow.hash.update(header);
         Ok(flow)
+    }
+
+    /// It is trimmed from this byte of the plain pack on, where an entry begins.
+    pub(super) fn trimmed_from(mut self, from: Option<u64>) -> Self {
+        self.trimmed_from = from;
+        self
     }
 
     /// Sees to it that so many bytes are there to be looked at, unless the input ends before.
@@ -166,6 +175,9 @@ impl<'a> Flow<'a> {
     /// The next entry.
     pub(super) fn entry(&mut self, limits: &PackLimits) -> Result<Entry, PackRefused> {
         let offset = self.bytes;
+        if self.trimmed_from.is_some_and(|from| from <= offset) {
+            self.form = Form::Trimmed;
+        }
         self.crc32 = crc32fast::Hasher::new();
         self.fill(HEADER)?;
         let mut rest = self.ahead();

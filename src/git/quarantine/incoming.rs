@@ -93,6 +93,8 @@ pub(super) struct Cut {
     pub(super) objects: u32,
     /// Where the last of them ends.
     pub(super) end: u64,
+    /// How many objects the whole pack has.
+    pub(super) total: u32,
 }
 
 /// A pack was not received.
@@ -132,7 +134,7 @@ impl Cut {
         };
         let checksum = checksum_of(&mut content()?).map_err(&reading)?;
         let mut input = BufReader::with_capacity(COPIED, content()?.chain(checksum.as_bytes()));
-        receive(dir, number, &mut input, held, limits, &|_| {}, stop).map_err(|failed| failed.why)
+        receive(dir, number, &mut input, None, held, limits, &|_| {}, stop).map_err(|failed| failed.why)
     }
 }
 
@@ -146,11 +148,13 @@ impl Drop for Cut {
 }
 
 /// Receives one pack into `dir`, as the one of this number; `None` for the pack of nothing. A delta may be against what
-/// is among `held`.
+/// is among `held`. Of one whose beginning lay here only what follows that is trimmed, from this byte on.
+#[expect(clippy::too_many_arguments, reason = "each is another matter")]
 pub(super) fn receive(
     dir: &Path,
     number: usize,
     input: &mut dyn BufRead,
+    trimmed_from: Option<u64>,
     held: Option<&Objects>,
     limits: &PackLimits,
     progress: &dyn Fn(PackProgress),
@@ -173,7 +177,7 @@ pub(super) fn receive(
     let pack = dir.join(format!("incoming-{number}.pack"));
     let index = pack.with_extension("idx");
     let file = File::create_new(&pack).map_err(PackRefused::io(WRITING))?;
-    let mut flow = Flow::new(form, &header, input, file, limits, stop)?;
+    let mut flow = Flow::new(form, &header, input, file, limits, stop)?.trimmed_from(trimmed_from);
     let mut whole = (0, flow.bytes);
     // gix is given bytes of strangers here. It should not panic; if it does, this pack is to blame, not us.
     let indexed = catch_unwind(AssertUnwindSafe(|| {
@@ -188,7 +192,7 @@ pub(super) fn receive(
             let (objects, end) = whole;
             let is_cut = flow.is_cut && objects > 0 && flow.file.flush().is_ok();
             drop(flow);
-            return Err(Failed { why, cut: Some(Cut { pack, objects, end }).filter(|_| is_cut) });
+            return Err(Failed { why, cut: Some(Cut { pack, objects, end, total: count }).filter(|_| is_cut) });
         }
     };
     progress(PackProgress { objects_done: total, objects_total: total, bytes: flow.bytes });
@@ -197,7 +201,7 @@ pub(super) fn receive(
 }
 
 /// The checksum of all that can be read.
-fn checksum_of(from: &mut dyn Read) -> io::Result<gix::ObjectId> {
+pub(super) fn checksum_of(from: &mut dyn Read) -> io::Result<gix::ObjectId> {
     let mut hash = gix::hash::hasher(gix::hash::Kind::Sha1);
     let mut part = vec![0; COPIED];
     loop {

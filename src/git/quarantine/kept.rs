@@ -4,7 +4,7 @@
 //! objects themselves: after a restart each is built, hashed and looked at again, up to the first that is damaged.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -14,11 +14,11 @@ use gix_pack::data;
 use gix_pack::data::input::{BytesToEntriesIter, EntryDataMode, Mode};
 
 use super::adopt::{self, Room};
-use super::incoming::{Cut, Incoming};
+use super::incoming::{Cut, Incoming, checksum_of};
 use super::{PackLimits, PackRefused, check};
 use crate::git::objects::Objects;
 use crate::git::pack::form_of;
-use crate::git::{Repository, Skip};
+use crate::git::{Prefix, Repository, Skip};
 use crate::hlc::Millis;
 use crate::id::ObjectId;
 use crate::limits;
@@ -27,7 +27,7 @@ use crate::limits;
 const RECORD: &str = "kept";
 
 /// Its first line.
-const VERSION: &str = "lansync kept 1";
+const VERSION: &str = "lansync kept 2";
 
 /// What came of a pack before its input broke off, in quarantine. It stays there when it is dropped, for the next start of the
 /// service; [`Kept::discard`] takes it away.
@@ -39,6 +39,19 @@ pub struct Kept {
     pub(super) packs: Vec<Incoming>,
     /// Left by an earlier process, and not looked at since.
     left: Vec<Left>,
+    /// The only pack here is the beginning of a larger one.
+    begun: Option<Begun>,
+    /// What comes next follows that beginning.
+    follows: bool,
+}
+
+/// The beginning of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// How many objects the whole pack has.
+    pub(super) total: u32,
+    /// Where the entries that came end, in bytes of the plain pack.
+    pub(super) end: u64,
 }
 
 /// The file of a pack that an earlier process received, or a part of one.
@@ -47,12 +60,15 @@ struct Left {
     number: usize,
     /// How many objects came in it at most. What follows them it was completed with.
     came: u32,
+    /// How many objects the pack has of which it is the beginning.
+    total: Option<u32>,
 }
 
 impl Kept {
     /// Nothing came yet.
     pub(super) fn nothing(repo: &Repository, haves: &[ObjectId]) -> Result<Self, PackRefused> {
-        Ok(Self { room: Room::new(repo)?, haves: haves.to_vec(), packs: Vec::new(), left: Vec::new() })
+        let room = Room::new(repo)?;
+        Ok(Self { room, haves: haves.to_vec(), packs: Vec::new(), left: Vec::new(), begun: None, follows: false })
     }
 
     /// The commits that it was asked for with: it is of use for a fetch with the same.
@@ -81,6 +97,49 @@ impl Kept {
         Skip::of(ids, limits::SKIP_BYTES as usize)
     }
 
+    /// What came, where that is the beginning of one pack: whoever has the same packs still can send what follows.
+    pub fn prefix(&self) -> Option<Prefix> {
+        let (mut begun, end) = self.begun().ok().flatten()?;
+        let sha1 = checksum_of(&mut begun).ok()?;
+        let gix::ObjectId::Sha1(sha1) = sha1 else { return None };
+        Some(Prefix { bytes: end, sha1 })
+    }
+
+    /// What comes next follows that beginning.
+    pub fn goes_on(&mut self) {
+        self.follows = true;
+    }
+
+    /// The beginning that what comes follows, and where it ends.
+    pub(super) fn beginning(&self) -> Result<Option<(impl Read + use<>, u64)>, PackRefused> {
+        let reading = PackRefused::io("what came of a pack cannot be read");
+        if self.follows { self.begun().map_err(reading) } else { Ok(None) }
+    }
+
+    /// The bytes of the beginning, as those of the whole pack.
+    fn begun(&self) -> io::Result<Option<(impl Read + use<>, u64)>> {
+        let ([pack], Some(Begun { total, end })) = (self.packs.as_slice(), self.begun) else { return Ok(None) };
+        let header = data::header::encode(data::Version::V2, total);
+        let mut file = File::open(&pack.files.pack)?;
+        file.seek(SeekFrom::Start(header.len() as u64))?;
+        let rest = end.saturating_sub(header.len() as u64);
+        Ok(Some((io::Cursor::new(header).chain(file.take(rest)), end)))
+    }
+
+    /// A pack came: the rest of all, or, where that is said, the beginning of one.
+    pub(super) fn came(&mut self, pack: Option<Incoming>, begun: Option<Begun>) {
+        let Some(pack) = pack else { return };
+        if std::mem::take(&mut self.follows) {
+            // It holds what it followed.
+            for pack in self.packs.drain(..) {
+                let _ = fs::remove_file(&pack.files.index);
+                let _ = fs::remove_file(&pack.files.pack);
+            }
+        }
+        self.begun = begun.filter(|_| self.packs.is_empty());
+        self.packs.push(pack);
+    }
+
     /// Takes it away.
     pub fn discard(mut self) {
         self.room.stays(false);
@@ -89,18 +148,24 @@ impl Kept {
     /// Looks at what an earlier process left; `None` where nothing of it is of use.
     pub fn recover(mut self, repo: &Repository, limits: &PackLimits, stop: &AtomicBool) -> Option<Self> {
         let held = (!self.haves.is_empty()).then(|| Objects::of(repo));
-        while let Some(Left { number, came }) = self.left.first().cloned() {
+        // Of several beginnings of one pack each was read from the one before.
+        let room = &self.room;
+        let len = |left: &Left| fs::metadata(file(room, left.number)).map_or(0, |file| file.len());
+        let longest = self.left.iter().filter(|left| left.total.is_some()).max_by_key(|left| len(left)).cloned();
+        self.left.retain(|left| left.total.is_none() || Some(left) == longest.as_ref());
+        while let Some(Left { number, came, total }) = self.left.first().cloned() {
             let salvaged = whole(file(&self.room, number), came).filter(|cut| cut.bytes() >= limits::KEPT_BYTES);
+            let begun = salvaged.as_ref().and_then(|cut| Some(Begun { total: total?, end: cut.end }));
             let next = self.next_number();
             let salvaged = salvaged.map(|cut| cut.salvage(&self.room.pack_dir(), next, held.as_ref(), limits, stop));
             match salvaged {
-                Some(Ok(pack)) => self.packs.extend(pack),
+                Some(Ok(pack)) => self.came(pack, begun),
                 // What cannot be kept is fetched again.
                 Some(Err(why)) => tracing::info!(%why, "what came before the restart is of no use"),
                 None => {}
             }
             self.left.remove(0);
-            self.note(&[]);
+            self.note(None);
         }
         if self.packs.is_empty() {
             self.discard();
@@ -115,13 +180,26 @@ impl Kept {
         files.filter_map(|file| number_of(&file.path())).max().map_or(0, |last| last + 1)
     }
 
-    /// Writes down what is here, and what is on its way: numbers of packs, with how many objects they have. From then on it stays.
-    /// Where that fails it is fetched again.
-    pub(super) fn note(&mut self, coming: &[(usize, u32)]) {
-        let packs =
-            self.packs.iter().filter_map(|pack| Some((number_of(&pack.files.pack)?, pack.files.objects as u32)));
-        let left = self.left.iter().map(|left| (left.number, left.came));
-        let packs: Vec<(usize, u32)> = packs.chain(left).chain(coming.iter().copied()).collect();
+    /// It was cut again.
+    pub(super) fn interrupted(&mut self) {
+        self.follows = false;
+        self.note(None);
+    }
+
+    /// Writes down what is here, and that a pack of so many objects is on its way.
+    pub(super) fn note_coming(&mut self, number: usize, objects: u32) {
+        let is_beginning = self.packs.is_empty() || self.follows;
+        self.note(Some(Left { number, came: objects, total: is_beginning.then_some(objects) }));
+    }
+
+    /// Writes down what is here, and what is on its way. From then on it stays. Where that fails it is fetched again.
+    fn note(&mut self, coming: Option<Left>) {
+        let total = self.begun.map(|begun| begun.total);
+        let left = |pack: &Incoming| {
+            Some(Left { number: number_of(&pack.files.pack)?, came: pack.files.objects as u32, total })
+        };
+        let packs = self.packs.iter().filter_map(left);
+        let packs: Vec<Left> = packs.chain(self.left.iter().cloned()).chain(coming).collect();
         let noted = write_record(self.room.dir(), &self.haves, &packs);
         if let Err(error) = &noted {
             tracing::warn!(%error, "what comes of a pack would not outlive a restart");
@@ -151,13 +229,16 @@ fn whole(pack: PathBuf, came: u32) -> Option<Cut> {
         (objects > 0).then_some((objects, end))
     }));
     let (objects, end) = found.ok().flatten()?;
-    Some(Cut { pack, objects, end })
+    Some(Cut { pack, objects, end, total: came })
 }
 
-fn write_record(dir: &Path, haves: &[ObjectId], packs: &[(usize, u32)]) -> io::Result<()> {
+fn write_record(dir: &Path, haves: &[ObjectId], packs: &[Left]) -> io::Result<()> {
     let mut text = format!("{VERSION}\n");
     haves.iter().for_each(|have| text.push_str(&format!("have {have}\n")));
-    packs.iter().for_each(|(number, came)| text.push_str(&format!("pack {number} {came}\n")));
+    for Left { number, came, total } in packs {
+        let total = total.map_or_else(String::new, |total| format!(" {total}"));
+        text.push_str(&format!("pack {number} {came}{total}\n"));
+    }
     let sum = blake3::hash(text.as_bytes()).to_hex();
     text.push_str(&format!("{sum}\n"));
     let fresh = dir.join("kept.new");
@@ -181,7 +262,10 @@ fn read_record(dir: &Path) -> Option<(Vec<ObjectId>, Vec<Left>)> {
     for line in lines {
         match line.split(' ').collect::<Vec<_>>().as_slice() {
             ["have", id] => haves.push(id.parse().ok()?),
-            ["pack", number, came] => left.push(Left { number: number.parse().ok()?, came: came.parse().ok()? }),
+            ["pack", number, came, total @ ..] if total.len() < 2 => {
+                let total = total.first().map(|total| total.parse()).transpose().ok()?;
+                left.push(Left { number: number.parse().ok()?, came: came.parse().ok()?, total });
+            }
             _ => return None,
         }
     }
@@ -197,7 +281,7 @@ impl Repository {
         for dir in adopt::left_dirs(self) {
             let Some((haves, left)) = read_record(&dir) else { continue };
             let Some(room) = Room::again(dir) else { continue };
-            let mut kept = Kept { room, haves, packs: Vec::new(), left };
+            let mut kept = Kept { room, haves, packs: Vec::new(), left, begun: None, follows: false };
             kept.room.stays(true);
             let is_better = best.as_ref().is_none_or(|best| best.bytes() < kept.bytes());
             if kept.is_fresh(now) && kept.bytes() >= limits::KEPT_BYTES && is_better {

@@ -28,7 +28,8 @@ impl Repository {
         file.flush().map_err(&failed)?;
         drop(file);
         let mut input = BufReader::new(Gently::new(File::open(&path).map_err(&failed)?));
-        let pack = incoming::receive(&room.pack_dir(), 0, &mut input, None, &PackLimits::default(), &|_| {}, stop);
+        let pack =
+            incoming::receive(&room.pack_dir(), 0, &mut input, None, None, &PackLimits::default(), &|_| {}, stop);
         let pack = pack.map_err(|failed| failed.why)?;
         Ok(Quarantined::new(self, room, pack.into_iter().map(|pack| pack.files).collect()).adopt()?)
     }

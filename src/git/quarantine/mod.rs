@@ -20,7 +20,7 @@ mod pieces;
 mod resolve;
 mod settings;
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -288,26 +288,37 @@ impl Repository {
         let haves: Vec<gix::ObjectId> = haves.iter().filter_map(to_gix).collect();
         // Without haves nothing that is here may be built upon.
         let held = (!haves.is_empty()).then(|| Objects::of(self));
-        let (before, before_bytes) = (kept.objects(), kept.bytes());
+        let begun = kept.beginning().map_err(over)?;
+        // What lies here is read once more where the pack goes on with it.
+        let (before, before_bytes) = if begun.is_some() { (0, 0) } else { (kept.objects(), kept.bytes()) };
         let progress = |now: PackProgress| {
             let (objects_done, objects_total) = (now.objects_done + before, now.objects_total + before);
             progress(PackProgress { objects_done, objects_total, bytes: now.bytes + before_bytes });
         };
         let (dir, number) = (kept.room.pack_dir(), kept.next_number());
-        let mut input = kept::Noted::new(input, |objects| kept.note(&[(number, objects)]));
-        match incoming::receive(&dir, number, &mut input, held.as_ref(), limits, &progress, stop) {
-            Ok(pack) => kept.packs.extend(pack),
+        let trimmed_from = begun.as_ref().map(|(_, from)| *from);
+        let mut begun = begun.map(|(file, _)| BufReader::new(file).chain(&mut *input));
+        let input: &mut dyn BufRead = match &mut begun {
+            Some(begun) => begun,
+            None => input,
+        };
+        let mut input = kept::Noted::new(input, |objects| kept.note_coming(number, objects));
+        match incoming::receive(&dir, number, &mut input, trimmed_from, held.as_ref(), limits, &progress, stop) {
+            Ok(pack) => kept.came(pack, None),
             Err(incoming::Failed { why, cut }) => {
                 if let Some(cut) = cut.filter(|cut| cut.bytes() >= limits::KEPT_BYTES) {
+                    let begun = kept::Begun { total: cut.total, end: cut.end };
                     // What cannot be kept is fetched again.
                     let salvaged = cut.salvage(&dir, number + 1, held.as_ref(), limits, stop);
-                    kept.packs.extend(salvaged.ok().flatten());
+                    if let Ok(Some(pack)) = salvaged {
+                        kept.came(Some(pack), Some(begun));
+                    }
                 }
                 if kept.packs.is_empty() {
                     kept.discard();
                     return Err(over(why));
                 }
-                kept.note(&[]);
+                kept.interrupted();
                 return Err(Interrupted { why, kept: Some(Box::new(kept)) });
             }
         }
@@ -390,7 +401,7 @@ pub(crate) mod fuzzing {
     /// Receives and indexes a pack in `dir`, which is left with its files.
     pub(crate) fn receive(dir: &Path, mut bytes: &[u8], limits: &PackLimits) -> Result<(), PackRefused> {
         let stop = AtomicBool::new(false);
-        incoming::receive(dir, 0, &mut bytes, None, limits, &|_| {}, &stop).map(drop).map_err(|failed| failed.why)
+        incoming::receive(dir, 0, &mut bytes, None, None, limits, &|_| {}, &stop).map(drop).map_err(|failed| failed.why)
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) const ALONE: usize = 512;
 /// Families that a thread takes at once.
 const TAKEN: usize = 32;
 /// Bytes of bases that a thread keeps for what is still to be built on them; what is over is rebuilt when its turn comes.
-const KEPT: usize = 12 << 20;
+const KEPT: usize = 8 << 20;
 
 /// A pack that lies in a file, to its last entry.
 pub(super) struct Received<'a> {

@@ -173,7 +173,7 @@ impl Session {
 
     /// Asks for objects; gives the reply and what follows it.
     pub async fn fetch(&self, want: &[ObjectId]) -> (FetchReply, RecvStream) {
-        let request = FetchRequest { want: want.to_vec(), have: vec![], also: vec![], skip: 0 };
+        let request = FetchRequest { want: want.to_vec(), have: vec![], also: vec![], prefix: None, skip: 0 };
         let (mut send, mut recv) = self.connection.open_bi().await.expect("it is open");
         send.write_frame(&request.encode()).await.expect("it is open");
         let reply = recv.read_frame(limits::STRANGER_FRAME_BYTES);

@@ -1,11 +1,11 @@
 //! Packs as they travel between members: trimmed.
 
 use super::*;
-use crate::git::{Form, Skip};
+use crate::git::{Form, Part};
 
 fn written(fixture: &Fixture, want: ObjectId, have: &[ObjectId], form: Form) -> Vec<u8> {
     let mut pack = Vec::new();
-    let written = fixture.repo().write_rest(&[want], have, &Skip::default(), &mut pack, form, &AtomicBool::new(false));
+    let written = fixture.repo().write_part(&[want], have, &Part::Whole, &mut pack, form, &AtomicBool::new(false));
     let objects = u32::from_be_bytes(pack[8..12].try_into().unwrap());
     assert_eq!(written.expect("a pack").objects, u64::from(objects));
     pack

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::*;
-use crate::git::{Form, Skip};
+use crate::git::{Form, PackError, Part, Prefix, Skip};
 
 /// Gives some bytes, and then breaks off as a connection does.
 struct Breaks<'a>(&'a [u8]);
@@ -31,6 +31,14 @@ impl BufRead for Breaks<'_> {
     }
 }
 
+/// A pack as it is sent.
+fn whole(fixture: &Fixture, want: &[ObjectId], have: &[ObjectId]) -> Vec<u8> {
+    let mut pack = Vec::new();
+    let stop = AtomicBool::new(false);
+    fixture.repo().write_part(want, have, &Part::Whole, &mut pack, Form::Trimmed, &stop).expect("a pack");
+    pack
+}
+
 fn go_on(
     repo: &Repository,
     kept: Option<Kept>,
@@ -52,9 +60,9 @@ fn cut(repo: &Repository, kept: Option<Kept>, part: &[u8], wants: &[ObjectId], h
 /// The rest, as a peer sends it that is told what is here; and how many bytes it took to tell.
 fn rest(fixture: &Fixture, kept: &Kept, want: &[ObjectId], have: &[ObjectId]) -> (Vec<u8>, usize) {
     let told = kept.skip().encode();
-    let skip = Skip::decode(&told).expect("it is encoded above");
+    let part = Part::Without(Skip::decode(&told).expect("it is encoded above"));
     let mut pack = Vec::new();
-    fixture.repo().write_rest(want, have, &skip, &mut pack, Form::Trimmed, &AtomicBool::new(false)).expect("a pack");
+    fixture.repo().write_part(want, have, &part, &mut pack, Form::Trimmed, &AtomicBool::new(false)).expect("a pack");
     (pack, told.len())
 }
 
@@ -66,7 +74,7 @@ fn a_clone_that_was_cut_asks_only_for_the_rest() {
     // The same history, packed in another way.
     other.git(&["fetch", "-q", &from.dir().to_string_lossy(), "+main:refs/heads/main", "--update-head-ok"]);
     other.git(&["repack", "-adfq", "--window=3", "--depth=5"]);
-    let whole = pack_from(&from, &[tip], &[]);
+    let whole = whole(&from, &[tip], &[]);
     let half = whole.len() / 2;
 
     let to = Fixture::new();
@@ -108,6 +116,86 @@ fn a_clone_that_was_cut_asks_only_for_the_rest() {
     assert_eq!(files(&to.dir().join(".git/lansync/quarantine")), Vec::<PathBuf>::new());
 }
 
+/// What follows what is here in the very pack that was cut, or `None` where that is another by now.
+fn following(fixture: &Fixture, kept: &Kept, want: &[ObjectId], have: &[ObjectId]) -> Option<Vec<u8>> {
+    let part = Part::After(kept.prefix().expect("it is the beginning of one pack"));
+    let mut pack = Vec::new();
+    match fixture.repo().write_part(want, have, &part, &mut pack, Form::Trimmed, &AtomicBool::new(false)) {
+        Ok(_) => Some(pack),
+        Err(PackError::Differs) => {
+            assert!(pack.is_empty(), "nothing of another pack is sent");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn nothing_is_sent_twice_where_the_pack_is_the_same_still() {
+    let from = many(8_000, 200);
+    from.git(&["repack", "-adfq"]);
+    let (tip, stop) = (from.rev("main"), AtomicBool::new(false));
+    let [plain, whole] = [Form::Plain, Form::Trimmed].map(|form| {
+        let mut pack = Vec::new();
+        from.repo().write_part(&[tip], &[], &Part::Whole, &mut pack, form, &stop).expect("a pack");
+        pack
+    });
+    let half = whole.len() / 2;
+    let to = Fixture::new();
+    let repo = to.repo();
+    // Cut at half, killed in the rest of that, and cut once more.
+    let mut kept = cut(&repo, None, &whole[..half], &[tip], &[]);
+    let second = following(&from, &kept, &[tip], &[]).expect("it is the same pack");
+    kept.goes_on();
+    let upto = second.len() / 2;
+    killed(&to, Some(kept), &second[..upto], &[tip], &[]);
+    let mut kept = found(&repo, now()).expect("it is here");
+    let third = following(&from, &kept, &[tip], &[]).expect("it is the same pack");
+    kept.goes_on();
+    let more = third.len() / 2;
+    let mut kept = cut(&repo, Some(kept), &third[..more], &[tip], &[]);
+    let fourth = following(&from, &kept, &[tip], &[]).expect("it is the same pack");
+    kept.goes_on();
+    let sent = half + upto + more + fourth.len();
+    let once = (sent - whole.len()) as f64 * 100.0 / whole.len() as f64;
+    say(&format!("cut three times: {sent} bytes, {} in one go: {once:.2} % more", whole.len()));
+    assert!(sent <= whole.len() + whole.len() / 100, "{sent} bytes, {} in one go", whole.len());
+    let taken = go_on(&repo, Some(kept), &mut fourth.as_slice(), &[tip], &[]).map_err(|cut| cut.why).unwrap();
+    let adopted = taken.adopt().unwrap();
+    assert_eq!(adopted.packs.len(), 1);
+    assert!(std::fs::read(&adopted.packs[0]).unwrap() == plain, "it is the pack that would have come in one go");
+    adopted.release();
+    to.git(&["update-ref", "refs/heads/main", &tip.to_string()]);
+    to.fsck();
+    assert_eq!(files(&to.dir().join(".git/lansync/quarantine")), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_is_another_pack_by_now_is_not_gone_on_with() {
+    let from = many(8_000, 200);
+    from.git(&["repack", "-adfq"]);
+    let (tip, before) = (from.rev("main"), from.rev("main~1"));
+    let whole = pack_from(&from, &[tip], &[]);
+    let to = Fixture::new();
+    let repo = to.repo();
+    let mut kept = cut(&repo, None, &whole[..whole.len() / 2], &[tip], &[]);
+    assert!(following(&from, &kept, &[tip], &[]).is_some());
+    assert!(following(&from, &kept, &[before], &[]).is_none(), "another commit");
+    from.git(&["repack", "-adfq", "--window=3", "--depth=5"]);
+    assert!(following(&from, &kept, &[tip], &[]).is_none(), "packed in another way");
+    let beyond = Part::After(Prefix { bytes: u64::MAX, sha1: [0; 20] });
+    let written = from.repo().write_part(&[tip], &[], &beyond, &mut Vec::new(), Form::Plain, &AtomicBool::new(false));
+    assert!(matches!(written, Err(PackError::Differs)), "longer than the pack is");
+    // A peer that goes on with another pack all the same is to blame, and what came before may be good.
+    let (wrong, _) = rest(&from, &kept, &[tip], &[]);
+    kept.goes_on();
+    let refused = go_on(&repo, Some(kept), &mut wrong.as_slice(), &[tip], &[]).err().unwrap();
+    assert!(refused.why.is_peers_fault(), "{}", refused.why);
+    let kept = *refused.kept.expect("what came before");
+    let (rest, _) = rest(&from, &kept, &[tip], &[]);
+    go_on(&repo, Some(kept), &mut rest.as_slice(), &[tip], &[]).map_err(|cut| cut.why).unwrap();
+}
+
 #[test]
 fn an_increment_that_was_cut_goes_on_too() {
     let (from, to) = (many(4_000, 0), Fixture::new());
@@ -123,10 +211,12 @@ fn an_increment_that_was_cut_goes_on_too() {
     let tip = from.commit("new", "1\n");
     let repo = to.repo();
     take(&repo, &pack_from(&from, &[before], &[]), &[before], &[]).unwrap().adopt().unwrap().release();
-    let whole = pack_from(&from, &[tip], &[before]);
+    let whole = whole(&from, &[tip], &[before]);
     let upto = whole.len() * 9 / 10;
     assert!(upto as u64 > limits::KEPT_BYTES, "{upto}");
     let kept = cut(&repo, None, &whole[..upto], &[tip], &[before]);
+    let follows = following(&from, &kept, &[tip], &[before]).expect("it is the same pack");
+    assert!(follows.len() * 5 < whole.len(), "{} of {}", follows.len(), whole.len());
     let (pack, _) = rest(&from, &kept, &[tip], &[before]);
     assert!(pack.len() * 5 < whole.len(), "{} of {}", pack.len(), whole.len());
     let taken = go_on(&repo, Some(kept), &mut pack.as_slice(), &[tip], &[before]).map_err(|cut| cut.why).unwrap();
@@ -318,7 +408,7 @@ fn what_a_pack_was_completed_with_does_not_count_as_received_after_a_restart() {
     let tip = from.commit("new", "1\n");
     let repo = to.repo();
     take(&repo, &pack_from(&from, &[before], &[]), &[before], &[]).unwrap().adopt().unwrap().release();
-    let whole = pack_from(&from, &[tip], &[before]);
+    let whole = whole(&from, &[tip], &[before]);
     let upto = whole.len() * 9 / 10;
     assert!(upto as u64 > limits::KEPT_BYTES, "{upto}");
     let kept = cut(&repo, None, &whole[..upto], &[tip], &[before]);
@@ -329,7 +419,10 @@ fn what_a_pack_was_completed_with_does_not_count_as_received_after_a_restart() {
     assert_eq!(kept.haves(), [before]);
     assert_eq!((kept.objects(), kept.packs[0].bases.len()), (objects, bases));
     let (pack, _) = rest(&from, &kept, &[tip], &[before]);
-    let taken = go_on(&repo, Some(kept), &mut pack.as_slice(), &[tip], &[before]).map_err(|cut| cut.why).unwrap();
+    let follows = following(&from, &kept, &[tip], &[before]).expect("bases are no part of it");
+    let mut kept = cut(&repo, Some(kept), &pack[..20], &[tip], &[before]);
+    kept.goes_on();
+    let taken = go_on(&repo, Some(kept), &mut follows.as_slice(), &[tip], &[before]).map_err(|cut| cut.why).unwrap();
     taken.adopt().unwrap().release();
     to.git(&["update-ref", "refs/heads/main", &tip.to_string()]);
     to.fsck();
