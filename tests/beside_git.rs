@@ -499,8 +499,10 @@ fn whatever_three_people_type_nothing_breaks_and_all_agree() {
         for command in ["merge", "cherry-pick", "rebase"] {
             let _ = who.try_git(&[command, "--abort"]);
         }
-        let _ = who.git(&["switch", "-q", "--discard-changes", "main"]);
+        // In this order: `switch` gives way to files that git does not know.
+        let _ = who.git(&["reset", "-q", "--hard"]);
         let _ = who.git(&["clean", "-q", "-f", "-d"]);
+        let _ = who.git(&["switch", "-q", "main"]);
         let _ = who.git(&["reset", "-q", "--hard", "lansync/main"]);
         assert_eq!(who.rev("main"), main);
         assert_eq!(who.git(&["status", "--porcelain"]), "");

@@ -23,13 +23,22 @@ const LOG_BYTES: u64 = 4 * 1024 * 1024;
 const GIT_VARIABLES: [&str; 5] =
     ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"];
 
+/// Whether a service ran before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// One did.
+    Ran,
+    /// None did: it was started.
+    Started,
+}
+
 /// Makes sure that a service runs, of whatever version.
 ///
 /// # Errors
 /// A refusal with what the new process said, where it ended at once.
-pub(super) async fn ensure(home: &Home) -> Result<(), Failure> {
+pub(super) async fn ensure(home: &Home) -> Result<Before, Failure> {
     match control::ping(home).await {
-        Ok(_) => return Ok(()),
+        Ok(_) => return Ok(Before::Ran),
         // One that hung up is ending; where it does not, the new one says so.
         Err(ControlError::NotRunning | ControlError::HungUp) => {}
         Err(error) => return Err(error.into()),
@@ -37,10 +46,12 @@ pub(super) async fn ensure(home: &Home) -> Result<(), Failure> {
     home.create()?;
     let log = home.service_log();
     let (mut child, from) = spawn(home, &log)?;
-    tokio::time::timeout(START_TIMEOUT, answered(home, &mut child, &log, from)).await.unwrap_or_else(|_| {
+    let answered = tokio::time::timeout(START_TIMEOUT, answered(home, &mut child, &log, from)).await;
+    answered.unwrap_or_else(|_| {
         let message = format!("the service was started and has not answered for {} s", START_TIMEOUT.as_secs());
         Err(Failure::new("service-silent", message, format!("less {}", log.display())))
-    })
+    })?;
+    Ok(Before::Started)
 }
 
 /// For the allocator (`main.rs`): few threads work at once, and what was freed is given back soon.

@@ -8,6 +8,7 @@ use super::context::{Context, signals, typed};
 use super::error::Failure;
 use super::joining::{self, Choice, Outcome};
 use super::platform::Stop;
+use super::start::Before;
 use super::ui::safe;
 use super::words::{list, not_shared};
 use super::{start, status, view};
@@ -61,8 +62,12 @@ pub(super) async fn run(context: &Context, up: Up) -> Result<(), Failure> {
     if up.foreground {
         return foreground(context, up).await;
     }
-    start::ensure(&context.home()?).await?;
-    let done = share(context, up.join, up.new).await?;
+    let before = start::ensure(&context.home()?).await?;
+    let mut done = share(context, up.join, up.new).await?;
+    // A new service takes up by itself what was shared, and may have done so before it was asked.
+    if before == Before::Started && done.how == "running" {
+        "resumed".clone_into(&mut done.how);
+    }
     let running = done.how == "running";
     if context.ui.json {
         return if up.detach { context.ui.json(&done) } else { notices(context).await };
