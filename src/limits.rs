@@ -230,6 +230,15 @@ pub const PIECES_OF_ONE: usize = 2;
 pub const PIECES_ASKED: usize = 12;
 /// Pieces that one node sends at once, each from memory.
 pub const PIECES_SENT: usize = 16;
+/// Neighbours of whom one pack is asked at once, each for a portion: with more the receiver is what takes the time.
+pub const SOURCES: usize = 4;
+/// A pack is divided among several that have it only once it has come for so many milliseconds: then it is known how fast it comes.
+pub const DIVIDE_AFTER: u64 = 1_000;
+/// A pack that is all here in so many milliseconds is not divided: what came has to be looked at first, and the others have to find
+/// out what they are to send.
+pub const DIVIDE_LEFT: u64 = 4_000;
+/// Bytes of it that must have come: of each part that is cut [`KEPT_BYTES`] may be of no use.
+pub const DIVIDE_BYTES: u64 = 2 << 20;
 /// A body of which nothing moves for this long is given up: repacking a large history takes seconds, and a stream
 /// that lives and brings nothing would keep others from being asked.
 pub const BODY_STALLED: Duration = Duration::from_secs(60);

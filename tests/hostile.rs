@@ -350,7 +350,8 @@ fn requests_for_too_much_and_frontiers_without_end_end_the_session() {
                 ObjectId::Sha1(id)
             })
             .collect();
-        let request = lansync::sync::FetchRequest { want: many, have: vec![], also: vec![], prefix: None, skip: 0 };
+        let request =
+            lansync::sync::FetchRequest { want: many, have: vec![], also: vec![], prefix: None, skip: 0, sources: 1 };
         let (mut send, _recv) = stage.session.connection.open_bi().await.expect("it is open");
         send.write_frame(&request.encode()).await.expect("it is open");
         let closed = stage.session.closed().await;

@@ -14,24 +14,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{LONG, Person, lan_or_skip, wait_for, wait_until_equal};
+use common::{LONG, Person, content, lan_or_skip, wait_for, wait_until_equal};
 
 /// How long a large file may take on a machine under load.
 const LARGE: Duration = Duration::from_secs(60);
-
-/// Content that does not compress, another one for each seed.
-fn content(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
 
 /// As `git lfs install` sets a person up.
 fn install(who: &Person<'_>) {

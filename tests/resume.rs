@@ -66,14 +66,6 @@ fn serve(session: &Session, repo: Repository, part: f64, answers: Arc<Mutex<Vec<
     });
 }
 
-async fn session(member: &mut Raw, ana: &Clone) -> Session {
-    let mut session = member.session(ana).await;
-    let certificate = member.certificate();
-    session.send(&[&certificate]).await;
-    session.say(&Message::Frontier { entries: vec![], last: true }).await;
-    session
-}
-
 #[test]
 fn a_fetch_that_is_cut_at_half_goes_on_from_another_peer_and_little_is_sent_twice() {
     run(async {
@@ -102,14 +94,14 @@ fn a_fetch_that_is_cut_at_half_goes_on_from_another_peer_and_little_is_sent_twic
         hers.write_part(&[tip], &[main], &Part::Whole, &mut whole, Form::Trimmed, &stop).unwrap();
 
         let answers = Arc::new(Mutex::new(Vec::new()));
-        let mut first = session(&mut mallory, &ana).await;
+        let mut first = mallory.joined(&ana).await;
         serve(&first, hers, 0.5, answers.clone());
         let revision = mallory.write(offer("big", tip), vec![]);
         first.send(&[&revision]).await;
         let is_gone = || async { first.connection.close_reason().is_some() };
         until("the first is cut", is_gone).await;
 
-        let mut second = session(&mut eve, &ana).await;
+        let mut second = eve.joined(&ana).await;
         serve(&second, Repository::discover(&eve.dir).unwrap(), 1.0, answers.clone());
         second.say(&Message::Objects(vec![tip])).await;
         let name = "refs/remotes/lansync/@mallory/big";

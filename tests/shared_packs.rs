@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{LONG, Person, lan_or_skip, wait_for};
+use common::{LONG, Person, content, lan_or_skip, wait_for};
 use hostile::{Clone, Raw, Session, git, keys, offer, rev, run, until};
 use lansync::eventlog::Role;
 use lansync::git::{PackPieces, Repository};
@@ -21,20 +21,6 @@ use lansync::sync::{FetchReply, Message, PieceReply, PieceRequest};
 
 /// How long a large fetch may take on a machine under load.
 const LARGE: Duration = Duration::from_secs(120);
-
-/// Content that does not compress, another one for each seed.
-fn content(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
 
 #[test]
 fn what_four_want_at_once_leaves_the_author_less_than_twice() {
@@ -82,14 +68,6 @@ fn what_four_want_at_once_leaves_the_author_less_than_twice() {
     // Nothing is left of it in quarantine.
     let left = |who: &Person<'_>| fs::read_dir(who.dir().join(".git/lansync/quarantine")).map_or(0, Iterator::count);
     wait_for("its pieces are cleaned away", LARGE, || others.iter().chain([&ana]).all(|who| left(who) == 0));
-}
-
-async fn session(member: &mut Raw, ana: &Clone) -> Session {
-    let mut session = member.session(ana).await;
-    let certificate = member.certificate();
-    session.send(&[&certificate]).await;
-    session.say(&Message::Frontier { entries: vec![], last: true }).await;
-    session
 }
 
 /// Serves everything by this shared pack, but for pieces gives what is none, of the right length; counts those.
@@ -146,13 +124,13 @@ fn who_gives_what_is_no_piece_costs_an_ask_elsewhere() {
         let shared = repo.share_pack(&[tip], &[main], &AtomicBool::new(false)).expect("a pack");
 
         let given = Arc::new(AtomicUsize::new(0));
-        let mut first = session(&mut mallory, &ana).await;
+        let mut first = mallory.joined(&ana).await;
         lie(&first, Arc::new(shared), given.clone());
         let revision = mallory.write(offer("big", tip), vec![]);
         first.send(&[&revision]).await;
         until("she asked for a piece", || async { given.load(Ordering::Relaxed) > 0 }).await;
 
-        let mut second = session(&mut eve, &ana).await;
+        let mut second = eve.joined(&ana).await;
         serve(&second, Repository::discover(&eve.dir).expect("a repository"), tip, main);
         second.say(&Message::Objects(vec![tip])).await;
         let name = "refs/remotes/lansync/@mallory/big";

@@ -138,7 +138,7 @@ fn who_knows_the_name_and_is_no_member_hears_not_one_byte() {
         let connection = eve.dial(&ana).await;
         let (heard, end) = say(
             &connection,
-            &FetchRequest { want: vec![tip], have: vec![], also: vec![], prefix: None, skip: 0 }.encode(),
+            &FetchRequest { want: vec![tip], have: vec![], also: vec![], prefix: None, skip: 0, sources: 1 }.encode(),
         )
         .await;
         assert_eq!((heard.len(), code(&end)), (0, Some(CloseCode::Protocol)), "{end}");
@@ -148,7 +148,7 @@ fn who_knows_the_name_and_is_no_member_hears_not_one_byte() {
         let _ = hello.write_frame(&eve.hello(&project).encode()).await;
         let (heard, _) = say(
             &connection,
-            &FetchRequest { want: vec![tip], have: vec![], also: vec![], prefix: None, skip: 0 }.encode(),
+            &FetchRequest { want: vec![tip], have: vec![], also: vec![], prefix: None, skip: 0, sources: 1 }.encode(),
         )
         .await;
         assert!(heard.is_empty());

@@ -74,7 +74,8 @@ fn messages() -> Vec<Seed> {
     seeds.push(("hello", "hello".to_owned(), hello.encode()));
     let hearing = Hello { features: Hello::features(true), ..hello };
     seeds.push(("hello", "hearing".to_owned(), hearing.encode()));
-    let request = FetchRequest { want: vec![tip], have: vec![other, tip], also: vec![], prefix: None, skip: 0 };
+    let request =
+        FetchRequest { want: vec![tip], have: vec![other, tip], also: vec![], prefix: None, skip: 0, sources: 1 };
     seeds.push(("fetch", "request".to_owned(), request.encode()));
     let media = Media { id: MediaId([3; 32]), size: 1_000 };
     let request = MediaRequest { commit: tip, wants: vec![(media, 0), (media, 999)] };

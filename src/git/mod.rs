@@ -30,12 +30,12 @@ pub use housekeeping::{Consolidated, HousekeepingError};
 pub use lfs::{LfsError, MediaOfTrees, MediaRefused, MediaStore};
 pub use merge::{Clash, Clashing, MergeError, Merged, RULES};
 pub use open::{OpenError, ReadFailed, global_config};
-pub use pack::{Form, PackError, PackStats, Part, Prefix, Skip};
+pub use pack::{Form, PackError, PackStats, Part, Portion, Prefix, Skip};
 #[cfg(any(test, fuzzing))]
 pub(crate) use quarantine::fuzzing;
 pub use quarantine::{
-    Adopted, Blame, Interrupted, Kept, Manifest, NotShared, PackLimits, PackPieces, PackProgress, PackRefused,
-    PieceRefused, Quarantined,
+    Adopted, Blame, Gathering, Interrupted, Kept, Manifest, NotShared, PackLimits, PackPieces, PackProgress,
+    PackRefused, PieceRefused, Quarantined,
 };
 pub use refs::{Branches, Head, Reason, RefError, Tracked};
 pub use watch::{Watch, WatchError};

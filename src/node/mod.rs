@@ -13,6 +13,7 @@ mod commands;
 mod copies;
 mod core;
 mod dialling;
+mod fetching;
 mod forget;
 mod governing;
 mod greet;

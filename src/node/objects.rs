@@ -2,43 +2,19 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::io::{BufRead, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
 use super::core::Core;
-use super::pieces::PiecesWork;
+use super::fetching::{FetchFailure, FetchJob, Fetched, Source};
 use super::run::{self, Wake};
-use crate::api::{Progress, Refusal};
+use crate::api::Refusal;
 use crate::approval::{Proposal, ProposalState};
 use crate::eventlog::store::Note;
-use crate::git::{Adopted, Interrupted, Kept, Manifest, PackPieces, PackRefused, Prefix, Repository};
+use crate::git::{Kept, Repository};
 use crate::hlc::Millis;
-use crate::id::{ObjectId, PackId, PeerId};
+use crate::id::{ObjectId, PeerId};
 use crate::limits;
-use crate::quic::{BodyError, BodyReader, CloseCode, Connection, FrameError, RecvStream, SendStream};
-use crate::sync::{Fetch, FetchReply, FetchRequest, PackPrefix};
-
-/// How a fetch ended.
-pub(super) struct Fetched {
-    fetch: Fetch,
-    outcome: Result<Adopted, FetchFailure>,
-    /// What came before a cut.
-    kept: Option<Kept>,
-}
-
-/// Why objects did not come.
-enum FetchFailure {
-    /// It has not got them, or the connection broke: ask another.
-    Elsewhere(String),
-    /// It has no room for it now: ask those whom it names, or again.
-    Busy(Vec<PeerId>),
-    /// What it sent is not what was asked for.
-    Refused(PackRefused),
-}
+use crate::sync::{Fetch, FetchRequest};
 
 impl Core {
     /// Objects of these commits are here, whole: published by this clone, or verified.
@@ -127,21 +103,22 @@ impl Core {
             let kept = self.kept.take_if(|kept| kept.haves() == have);
             // Asked for afterwards, tags would have both sides walk through the history once more.
             let also = if have.is_empty() { self.tag_objects() } else { Vec::new() };
-            let request = FetchRequest { want: fetch.tips.clone(), have, also, prefix: None, skip: 0 };
-            let job = FetchJob {
-                connection: session.connection.clone(),
-                repo: self.repo.clone(),
-                request,
-                kept,
-                progress: self.progress.clone(),
-                wake: self.wake.clone(),
-            };
+            let request = FetchRequest { want: fetch.tips.clone(), have, also, prefix: None, skip: 0, sources: 1 };
+            let source = Source { peer: fetch.from, connection: session.connection.clone() };
+            let parts = (self.repo.clone(), self.progress.clone(), self.wake.clone());
+            let job = FetchJob::new(fetch, request, kept, parts);
             let wake = self.wake.clone();
             tokio::spawn(async move {
-                let (outcome, kept) = job.run().await;
-                let _ = wake.send(Wake::Fetched(Box::new(Fetched { fetch, outcome, kept }))).await;
+                let _ = wake.send(Wake::Fetched(Box::new(job.run(source).await))).await;
             });
         }
+    }
+
+    /// Who all has what is fetched, for one who has long to wait for it.
+    pub(super) fn sources(&self, fetch: &Fetch) -> Vec<Source> {
+        let peers = self.fetches.sources(self.clock.steady(), fetch).into_iter();
+        let source = |peer| Some(Source { peer, connection: self.sessions.get(&peer)?.connection.clone() });
+        peers.filter_map(source).collect()
     }
 
     /// Commits from which others may leave off, what is nearest to what is wanted first: what is canonical, what the
@@ -205,6 +182,10 @@ impl Core {
                 self.fetches.failed(now, &fetch);
                 self.wants_stale = true;
             }
+            Err(FetchFailure::DoNotFit(why)) => {
+                tracing::info!(%why, "what came from several does not fit together");
+                self.fetches.did_not_fit(&fetch);
+            }
             Err(FetchFailure::Busy(others)) => {
                 tracing::debug!(from = %fetch.from.short(), others = others.len(), "it has no room to send objects");
                 self.fetches.busy(now, &fetch, &others);
@@ -246,171 +227,6 @@ impl Core {
         served.extend(open.map(|proposal| proposal.last.tip));
         served.retain(|commit| self.held.contains(commit));
         served
-    }
-}
-
-/// One fetch.
-struct FetchJob {
-    connection: Connection,
-    repo: Repository,
-    request: FetchRequest,
-    /// What came before a cut.
-    kept: Option<Kept>,
-    progress: watch::Sender<Progress>,
-    wake: mpsc::Sender<Wake>,
-}
-
-impl FetchJob {
-    /// Fetches; gives back what the next try can go on with, where it was cut.
-    async fn run(mut self) -> (Result<Adopted, FetchFailure>, Option<Kept>) {
-        self.recover().await;
-        let (mut recv, reply) = match self.ask().await {
-            Ok(answered) => answered,
-            Err(why) => return (Err(why), self.kept.take()),
-        };
-        if let FetchReply::Shared { pack, bytes } = reply {
-            // All of it comes, so what came before a cut is of no use.
-            if let Some(kept) = self.kept.take() {
-                kept.discard();
-            }
-            return match self.take_part(&mut recv, pack, bytes).await {
-                Ok(pieces) => self.receive_shared(pieces).await,
-                Err(why) => (Err(why), None),
-            };
-        }
-        let is_rest = self.kept.is_some();
-        let mut body = BodyReader::new(recv);
-        let receive = self.receive(body.blocking());
-        let read = body.run().await;
-        let (outcome, kept) = match receive.await {
-            Ok(received) => received,
-            Err(error) => return (Err(FetchFailure::Elsewhere(error.to_string())), None),
-        };
-        let outcome = outcome.map_err(|why| match (read, why) {
-            // It is to be had in another way by now.
-            (Err(BodyError::Stream(FrameError::GivenUp(Some(CloseCode::Busy)))), _) => FetchFailure::Busy(Vec::new()),
-            // A stream that broke off is nobody's bad pack.
-            (Err(error), _) => FetchFailure::Elsewhere(error.to_string()),
-            // Two ids began alike, or what came before was the other peer's fault: it begins again.
-            (Ok(()), why) if is_rest && kept.is_none() && why.is_peers_fault() => {
-                FetchFailure::Elsewhere(why.to_string())
-            }
-            (Ok(()), why) => FetchFailure::Refused(why),
-        });
-        (outcome, kept)
-    }
-
-    /// Looks at what an earlier process of the service received.
-    async fn recover(&mut self) {
-        let Some(kept) = self.kept.take() else { return };
-        let repo = self.repo.clone();
-        let recovered = tokio::task::spawn_blocking(move || {
-            kept.recover(&repo, &crate::git::PackLimits::default(), &AtomicBool::new(false))
-        });
-        // A panic leaves nothing to go on with.
-        self.kept = recovered.await.ok().flatten();
-    }
-
-    /// Receives, checks and adopts what can be read.
-    fn receive(
-        &mut self,
-        mut input: impl BufRead + Send + 'static,
-    ) -> JoinHandle<(Result<Adopted, PackRefused>, Option<Kept>)> {
-        let (repo, request, kept) = (self.repo.clone(), self.request.clone(), self.kept.take());
-        let progress = self.progress.clone();
-        tokio::task::spawn_blocking(move || {
-            let stop = AtomicBool::new(false);
-            let report = |at: crate::git::PackProgress| {
-                progress.send_replace(Progress {
-                    step: "objects".to_owned(),
-                    done: at.objects_done,
-                    total: at.objects_total,
-                    bytes: at.bytes,
-                });
-            };
-            let limits = crate::git::PackLimits::default();
-            let (want, have) = (&request.want, &request.have);
-            match repo.resume_pack(kept, &mut input, want, have, &limits, &report, &stop) {
-                Ok(quarantined) => (quarantined.adopt(), None),
-                Err(Interrupted { why, kept }) => (Err(why), kept.map(|kept| *kept)),
-            }
-        })
-    }
-
-    /// Makes room for a shared pack; the loop sees to its pieces from now on.
-    async fn take_part(
-        &self,
-        recv: &mut RecvStream,
-        pack: PackId,
-        bytes: u64,
-    ) -> Result<Arc<PackPieces>, FetchFailure> {
-        let elsewhere = |why: &dyn std::fmt::Display| FetchFailure::Elsewhere(why.to_string());
-        let hashes = tokio::time::timeout(limits::BODY_STALLED, recv.read_frame(limits::FRAME_BYTES)).await;
-        let hashes = hashes.map_err(|_| elsewhere(&"it does not say what its pack consists of"))?;
-        let hashes = hashes.map_err(|error| elsewhere(&error))?.unwrap_or_default();
-        let manifest = Manifest::read(&pack, bytes, &hashes);
-        let manifest = manifest.ok_or_else(|| elsewhere(&"what it says of its pack does not fit"))?;
-        let repo = self.repo.clone();
-        let pieces = tokio::task::spawn_blocking(move || repo.await_pack(manifest)).await;
-        let pieces = Arc::new(pieces.map_err(|error| elsewhere(&error))?.map_err(FetchFailure::Refused)?);
-        let taken = PiecesWork::Taken { maker: self.connection.peer(), pieces: pieces.clone() };
-        let _ = self.wake.send(Wake::Pieces(Box::new(taken))).await;
-        Ok(pieces)
-    }
-
-    /// Receives a shared pack while its pieces come.
-    async fn receive_shared(mut self, pieces: Arc<PackPieces>) -> (Result<Adopted, FetchFailure>, Option<Kept>) {
-        let pack = pieces.manifest().id();
-        let received = self.receive(pieces.reader()).await;
-        let (outcome, kept) = match received {
-            Ok((outcome, kept)) => {
-                let outcome = outcome.map_err(|why| match pieces.ended() {
-                    None => FetchFailure::Refused(why),
-                    Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => FetchFailure::Refused(PackRefused::Full),
-                    Some(why) => FetchFailure::Elsewhere(format!("a shared pack did not come whole: {why}")),
-                });
-                (outcome, kept)
-            }
-            Err(error) => (Err(FetchFailure::Elsewhere(error.to_string())), None),
-        };
-        let over = PiecesWork::Over { pack, sound: outcome.is_ok() };
-        let _ = self.wake.send(Wake::Pieces(Box::new(over))).await;
-        (outcome, kept)
-    }
-
-    /// Asks for the pack, and says what came before; gives the stream on which it comes, or what it consists of.
-    async fn ask(&mut self) -> Result<(RecvStream, FetchReply), FetchFailure> {
-        let elsewhere = |error: &dyn std::fmt::Display| FetchFailure::Elsewhere(error.to_string());
-        let kept = self.kept.take();
-        let told = tokio::task::spawn_blocking(move || {
-            let prefix = kept.as_ref().and_then(Kept::prefix);
-            let prefix = prefix.map(|Prefix { bytes, sha1 }| PackPrefix { bytes, sha1 });
-            (prefix, kept.as_ref().map_or_else(Vec::new, |kept| kept.skip().encode()), kept)
-        });
-        let (prefix, skip, kept) = told.await.map_err(|error| elsewhere(&error))?;
-        (self.request.prefix, self.kept) = (prefix, kept);
-        self.request.skip = u32::try_from(skip.len()).unwrap_or(0);
-        let (mut send, mut recv): (SendStream, RecvStream) =
-            self.connection.open_bi().await.map_err(|error| elsewhere(&error))?;
-        send.write_frame(&self.request.encode()).await.map_err(|error| elsewhere(&error))?;
-        let reply = tokio::time::timeout(limits::BODY_STALLED, recv.read_frame(limits::STRANGER_FRAME_BYTES)).await;
-        let reply = reply.map_err(|_| elsewhere(&"it does not answer"))?.map_err(|error| elsewhere(&error))?;
-        let reply = FetchReply::decode(&reply.unwrap_or_default()).map_err(|error| elsewhere(&error))?;
-        match &reply {
-            FetchReply::Pack => {
-                for part in skip.chunks(limits::BATCH_BYTES) {
-                    send.write_frame(part).await.map_err(|error| elsewhere(&error))?;
-                }
-            }
-            FetchReply::Rest => match &mut self.kept {
-                Some(kept) if prefix.is_some() => kept.goes_on(),
-                _ => return Err(elsewhere(&"it goes on with what was not begun")),
-            },
-            FetchReply::Shared { .. } => {}
-            FetchReply::NotHere => return Err(FetchFailure::Elsewhere("it has not got them".to_owned())),
-            FetchReply::Busy { others } => return Err(FetchFailure::Busy(others.clone())),
-        }
-        Ok((recv, reply))
     }
 }
 

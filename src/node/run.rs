@@ -9,12 +9,12 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::core::{Core, Moves};
 use super::dialling::Known;
+use super::fetching::{Fetched, Source};
 use super::greet::AskStep;
 use super::hearing::HearingStep;
 use super::landing::LandingWork;
 use super::look::Looked;
 use super::media::MediaWork;
-use super::objects::Fetched;
 use super::pieces::PiecesWork;
 use super::serving::{Serve, Way};
 use super::sessions::{Arrival, SessionEnd};
@@ -27,7 +27,7 @@ use crate::git::{Consolidated, HousekeepingError, Watch};
 use crate::id::{EventId, PeerId};
 use crate::limits;
 use crate::quic::Connection;
-use crate::sync::{Fetches, Mesh, Message, Sync};
+use crate::sync::{Fetch, Fetches, Mesh, Message, Sync};
 
 /// What was appended, with their strands, and what the log holds with it.
 pub(super) type Appended = (Vec<OnStrand>, Arc<dyn Base>);
@@ -87,6 +87,8 @@ pub(super) enum Wake {
     Appended(Result<Appended, StoreError>),
     /// Events for a neighbour were read.
     Loaded { peer: PeerId, load: u64, events: Result<Vec<OnStrand>, StoreError> },
+    /// A fetch takes long: who all has what it is for?
+    Sources { fetch: Fetch, say: oneshot::Sender<Vec<Source>> },
     /// Objects arrived, or not.
     Fetched(Box<Fetched>),
     /// Media files were looked for, arrived, or are asked for.
@@ -291,6 +293,7 @@ impl Core {
                 | Wake::Weigh { .. }
                 | Wake::Served(_)
                 | Wake::Pieces(_)
+                | Wake::Sources { .. }
         );
         match wake {
             Wake::Command { request, reply } => self.command(now, request, reply),
@@ -318,6 +321,8 @@ impl Core {
             Wake::Looked(looked) => self.looked(now, *looked),
             Wake::Appended(result) => self.appended(now, result),
             Wake::Loaded { peer, load, events } => self.loaded(now, peer, load, events),
+            // Who asks may have ended meanwhile.
+            Wake::Sources { fetch, say } => drop(say.send(self.sources(&fetch))),
             Wake::Fetched(fetched) => self.fetched(now, *fetched),
             Wake::Media(work) => self.media_done(now, *work),
             Wake::Landing(work) => self.landing_done(now, *work),

@@ -5,19 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::core::Core;
 use super::run::Wake;
-use crate::git::{Form, PackError, Part, Prefix, Repository, Skip};
+use crate::git::{Form, PackError, Part, Portion, Prefix, Repository, Skip};
 use crate::id::{ObjectId, PeerId};
 use crate::limits;
 use crate::quic::{BlockingWriter, BodyWriter, CloseCode, Connection, RecvStream, SendStream};
-use crate::sync::{FetchReply, FetchRequest, MediaRequest, PackPrefix, PieceRequest, Plan, Serving};
+use crate::sync::{FetchReply, FetchRequest, MediaRequest, PackPortion, PackPrefix, PieceRequest, Plan, Serving};
 
 /// A neighbour's request for objects.
 pub(super) struct Serve {
@@ -194,7 +195,7 @@ impl ServeJob {
             }
         }
         if let Some(PackPrefix { bytes, sha1 }) = self.request.prefix {
-            let before = Before { weigh: false, promise: Some(FetchReply::Rest) };
+            let before = Before { weigh: false, promise: Some(FetchReply::Rest), says_portion: false };
             match self.write(send, Part::After(Prefix { bytes, sha1 }), before).await? {
                 Some(back) => send = back,
                 None => return Ok(()),
@@ -204,9 +205,10 @@ impl ServeJob {
         if was_cut {
             promise(&mut send, &FetchReply::Pack).await?;
         }
-        let skip = read_skip(&mut recv, skip_bytes).await?;
+        let skip = read_names(&mut recv, skip_bytes).await?;
         let part = if skip.is_empty() { Part::Whole } else { Part::Without(skip) };
-        let before = Before { weigh: !was_cut, promise: (!was_cut).then_some(FetchReply::Pack) };
+        let promise = (!was_cut).then_some(FetchReply::Pack);
+        let before = Before { weigh: !was_cut, promise, says_portion: self.request.sources > 1 };
         match self.write(send, part, before).await? {
             Some(_) => Err("a whole pack differs from nothing".to_owned()),
             None => Ok(()),
@@ -220,12 +222,27 @@ impl ServeJob {
         let Self { repo, request, flow, .. } = self;
         let (repo, request) = (repo.clone(), request.clone());
         let mut out = Outflow::new(flow.clone(), tell_heavy, going);
+        let sources = request.sources.min(limits::SOURCES as u8);
+        // Set before anything of the pack is written.
+        let portion = Arc::new(OnceLock::new());
+        let said = portion.clone();
         let pack = tokio::task::spawn_blocking(move || {
             let moved = out.flow.moved.clone();
             // One that was pruned is not to keep the rest back.
             let also = request.also.into_iter().filter(|tag| repo.has(tag));
             let want: Vec<ObjectId> = request.want.into_iter().chain(also).collect();
-            match repo.write_part(&want, &request.have, &part, &mut out, Form::Trimmed, &moved) {
+            let mut tell = |portion| drop(said.set(portion));
+            let (have, form) = (&request.have, Form::Trimmed);
+            let written = match part {
+                Part::Whole if sources > 1 => {
+                    repo.write_portion(&want, have, Skip::default(), sources, &mut tell, &mut out, form, &moved)
+                }
+                Part::Without(skip) if sources > 1 => {
+                    repo.write_portion(&want, have, skip, sources, &mut tell, &mut out, form, &moved)
+                }
+                part => repo.write_part(&want, have, &part, &mut out, form, &moved),
+            };
+            match written {
                 Ok(_) => out.finish().map(Some).map_err(|error| error.to_string()),
                 Err(PackError::Differs) => Ok(None),
                 Err(error) => {
@@ -237,9 +254,7 @@ impl ServeJob {
         // It is dropped without a word where the pack was small, or could not be made.
         if heavy.await.is_err() {
             let Some(small) = pack.await.map_err(|error| error.to_string())?? else { return Ok(Some(send)) };
-            if let Some(reply) = &before.promise {
-                promise(&mut send, reply).await?;
-            }
+            before.say(&mut send, portion.get()).await?;
             return write_body(&mut send, &small).await.map(|()| None);
         }
         if before.weigh
@@ -248,9 +263,7 @@ impl ServeJob {
             drop(go);
             return say(send, answer).await.map(|()| None);
         }
-        if let Some(reply) = &before.promise {
-            promise(&mut send, reply).await?;
-        }
+        before.say(&mut send, portion.get()).await?;
         send.yields();
         let mut body = BodyWriter::new(send);
         // The thread that makes the pack waits for it, unless it has failed.
@@ -273,6 +286,25 @@ struct Before {
     weigh: bool,
     /// What is said of it.
     promise: Option<FetchReply>,
+    /// Is it said then whether it is a portion?
+    says_portion: bool,
+}
+
+impl Before {
+    async fn say(&self, send: &mut SendStream, portion: Option<&Portion>) -> Result<(), String> {
+        if let Some(reply) = &self.promise {
+            promise(send, reply).await?;
+        }
+        if !self.says_portion {
+            return Ok(());
+        }
+        let (objects, names) = portion.map_or((0, Vec::new()), |portion| (portion.objects, portion.names.encode()));
+        let said = PackPortion { objects, names: u32::try_from(names.len()).unwrap_or(u32::MAX) };
+        for frame in iter::once(said.encode().as_slice()).chain(names.chunks(limits::BATCH_BYTES)) {
+            send.write_frame(frame).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
 }
 
 /// Says, beside the loop, why nothing is served.
@@ -368,17 +400,17 @@ impl Write for Outflow {
     }
 }
 
-/// Reads what the other side received before it was cut.
-async fn read_skip(recv: &mut RecvStream, bytes: usize) -> Result<Skip, String> {
+/// Reads names of objects, of so many bytes.
+pub(super) async fn read_names(recv: &mut RecvStream, bytes: usize) -> Result<Skip, String> {
     let mut encoded = Vec::new();
     while encoded.len() < bytes {
         let frame = timeout(limits::BODY_STALLED, recv.read_frame(limits::FRAME_BYTES)).await;
-        let frame = frame.map_err(|_| "it does not say what it has".to_owned())?.map_err(|error| error.to_string())?;
+        let frame = frame.map_err(|_| "it does not name objects".to_owned())?.map_err(|error| error.to_string())?;
         match frame {
             Some(frame) if !frame.is_empty() => encoded.extend_from_slice(&frame),
-            _ => return Err("it says less of what it has than it promised".to_owned()),
+            _ => return Err("it names fewer objects than it promised".to_owned()),
         }
     }
-    let skip = Skip::decode(&encoded).filter(|_| encoded.len() == bytes);
-    skip.ok_or_else(|| "what it says that it has cannot be read".to_owned())
+    let names = Skip::decode(&encoded).filter(|_| encoded.len() == bytes);
+    names.ok_or_else(|| "the names of objects cannot be read".to_owned())
 }

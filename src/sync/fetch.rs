@@ -1,6 +1,6 @@
 //! Whom to ask for which objects, and when again: a pure decision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::hlc::Millis;
 use crate::id::{ObjectId, PeerId};
@@ -36,6 +36,34 @@ struct Want {
     busy_wait: Millis,
     /// With how many others it is asked for at most, itself among them: what it was asked for with may be what nobody has.
     together: usize,
+    /// Of one only: what came from several did not make a whole, and it is not known who is to blame.
+    of_one: bool,
+}
+
+/// What a neighbour said that it serves, or others said of it: the last that it was.
+#[derive(Debug, Default)]
+struct Served {
+    commits: BTreeSet<ObjectId>,
+    /// The latest last.
+    told: VecDeque<ObjectId>,
+}
+
+impl Served {
+    fn insert(&mut self, commit: ObjectId) {
+        if !self.commits.insert(commit) {
+            return;
+        }
+        self.told.push_back(commit);
+        if self.told.len() > limits::SERVED_TOLD
+            && let Some(first) = self.told.pop_front()
+        {
+            self.commits.remove(&first);
+        }
+    }
+
+    fn contains(&self, commit: &ObjectId) -> bool {
+        self.commits.contains(commit)
+    }
 }
 
 /// The objects that are wanted.
@@ -44,7 +72,7 @@ pub struct Fetches {
     wants: BTreeMap<ObjectId, Want>,
     /// How many of them each author published.
     of: BTreeMap<PeerId, usize>,
-    neighbours: BTreeMap<PeerId, BTreeSet<ObjectId>>,
+    neighbours: BTreeMap<PeerId, Served>,
     next: u64,
 }
 
@@ -70,6 +98,7 @@ impl Fetches {
             busy: BTreeMap::new(),
             busy_wait: BUSY.0,
             together: usize::MAX,
+            of_one: false,
         };
         self.wants.insert(tip, want);
     }
@@ -121,12 +150,12 @@ impl Fetches {
         self.neighbours.remove(peer);
     }
 
-    /// A neighbour says that it serves `commits`.
+    /// A neighbour says that it serves `commits`. What of them is wanted may be known only later.
     pub fn serves(&mut self, peer: PeerId, commits: &[ObjectId]) {
         let Some(served) = self.neighbours.get_mut(&peer) else { return };
         for commit in commits {
+            served.insert(*commit);
             if let Some(want) = self.wants.get_mut(commit) {
-                served.insert(*commit);
                 want.asked.remove(&peer);
                 want.not_before = 0;
             }
@@ -165,6 +194,38 @@ impl Fetches {
                 }
             }
         }
+    }
+
+    /// What came of `fetch` from several did not fit together: it is asked for again, of one alone.
+    pub fn did_not_fit(&mut self, fetch: &Fetch) {
+        for tip in &fetch.tips {
+            let Some(want) = self.wants.get_mut(tip) else { continue };
+            want.in_flight = None;
+            want.of_one = true;
+        }
+    }
+
+    /// Of whom all of `fetch` can be had at once, each sending a portion, when that [takes long](takes_long): whom it was asked of, and
+    /// others that have it for sure, who is asked for least first.
+    pub fn sources(&self, now: Millis, fetch: &Fetch) -> Vec<PeerId> {
+        let wants: Option<Vec<(&ObjectId, &Want)>> =
+            fetch.tips.iter().map(|tip| Some((tip, self.wants.get(tip)?))).collect();
+        let Some(wants) = wants.filter(|wants| wants.iter().all(|(_, want)| !want.of_one)) else { return Vec::new() };
+        let load = |peer: &PeerId| {
+            self.wants.values().filter(|want| want.in_flight.is_some_and(|(of, _)| of == *peer)).count()
+        };
+        let has = |peer: &PeerId, served: &Served| {
+            wants.iter().all(|(tip, want)| {
+                let is_free = want.busy.get(peer).is_none_or(|until| *until <= now) && !want.asked.contains(peer);
+                is_free && (want.author == *peer || served.contains(*tip))
+            })
+        };
+        let of = |(peer, served): (&PeerId, &Served)| {
+            (*peer == fetch.from || has(peer, served)).then_some((*peer != fetch.from, load(peer), *peer))
+        };
+        let mut sources: Vec<(bool, usize, PeerId)> = self.neighbours.iter().filter_map(of).collect();
+        sources.sort_unstable();
+        sources.into_iter().map(|(_, _, peer)| peer).take(limits::SOURCES).collect()
     }
 
     /// What to ask for now. Each answer is to be followed by [`Fetches::done`], [`Fetches::failed`] or [`Fetches::busy`].
@@ -240,6 +301,15 @@ impl Fetches {
         });
         again.filter(|at| *at > now).min()
     }
+}
+
+/// Is a pack, of which so many objects came in so many milliseconds, worth dividing among several that have it?
+pub fn takes_long(elapsed: Millis, done: u64, all: u64) -> bool {
+    if elapsed < limits::DIVIDE_AFTER || done >= all {
+        return false;
+    }
+    // Before anything has come it is not known what there is to divide.
+    elapsed.saturating_mul(all - done).checked_div(done).is_some_and(|left| left >= limits::DIVIDE_LEFT)
 }
 
 #[cfg(test)]
@@ -426,5 +496,66 @@ mod tests {
         assert_eq!(asked, [vec![tip(1), tip(2)], vec![tip(3)], vec![tip(4)]]);
         fetches.want(tip(5), A);
         assert_eq!(fetches.next(0), [], "three at once from one neighbour");
+    }
+
+    #[test]
+    fn what_takes_long_is_divided_among_those_who_have_it() {
+        const C: PeerId = PeerId([3; 32]);
+        const D: PeerId = PeerId([4; 32]);
+        let mut fetches = Fetches::default();
+        for peer in [A, B, C, D] {
+            fetches.peer_up(peer);
+        }
+        fetches.want(tip(1), A);
+        fetches.want(tip(2), B);
+        let asked = fetches.next(0);
+        let first = asked.iter().find(|fetch| fetch.from == A).expect("the author is asked");
+        assert_eq!(fetches.sources(0, first), [A], "nobody else says that they have it");
+        fetches.serves(B, &[tip(1)]);
+        fetches.serves(C, &[tip(1)]);
+        fetches.serves(D, &[tip(2)]);
+        assert_eq!(fetches.sources(0, first), [A, C, B], "B is asked for something else");
+        let both = Fetch { tips: vec![tip(1), tip(2)], ..first.clone() };
+        assert_eq!(fetches.sources(0, &both), [A, B], "of both only B has all, and A was asked");
+        fetches.peer_down(&A);
+        assert_eq!(fetches.sources(0, first), [C, B]);
+        fetches.busy(0, &Fetch { from: C, ..first.clone() }, &[]);
+        assert_eq!((fetches.sources(0, first), fetches.sources(200, first)), (vec![B], vec![C, B]));
+        fetches.did_not_fit(first);
+        assert_eq!(fetches.sources(200, first), []);
+        assert_eq!(fetches.next(200).len(), 1, "it is asked for again");
+        fetches.done(&tip(1));
+        assert_eq!(fetches.sources(200, first), [], "it is here");
+    }
+
+    #[test]
+    fn what_was_said_to_be_served_before_it_was_wanted_counts() {
+        let mut fetches = Fetches::default();
+        fetches.peer_up(A);
+        fetches.peer_up(B);
+        fetches.serves(B, &[tip(1)]);
+        fetches.want(tip(1), PeerId([9; 32]));
+        let asked = fetches.next(0).remove(0);
+        assert_eq!(asked.from, B, "and not A, which may have it");
+        assert_eq!(fetches.sources(0, &asked), [B]);
+        fetches.serves(A, &[tip(1)]);
+        assert_eq!(fetches.sources(0, &asked), [B, A]);
+        // Of one neighbour only the last that it said are remembered.
+        for n in 0..limits::SERVED_TOLD as u32 {
+            let mut id = [7; 20];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            fetches.serves(A, &[ObjectId::Sha1(id)]);
+        }
+        assert_eq!(fetches.sources(0, &asked), [B]);
+    }
+
+    #[test]
+    fn what_is_long_is_known_after_a_while_and_from_what_came() {
+        assert!(!takes_long(999, 1, 1_000_000));
+        assert!(!takes_long(60_000, 0, 1_000_000), "nothing has come");
+        assert!(takes_long(1_000, 100, 500));
+        assert!(!takes_long(1_000, 101, 500), "it is here in less than four times what it took so far");
+        assert!(takes_long(60_000, 1_000, 1_067) && !takes_long(60_000, 1_000, 1_066));
+        assert!(!takes_long(u64::MAX, 7, 7) && takes_long(u64::MAX, 1, u64::MAX));
     }
 }

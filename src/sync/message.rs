@@ -177,8 +177,12 @@ pub struct FetchRequest {
     pub also: Vec<ObjectId>,
     /// The pack was cut: how it begins, which need not be sent if it is the same still.
     pub prefix: Option<PackPrefix>,
-    /// How many bytes follow that name objects which came before a cut, in frames. They are sent once a pack is promised.
+    /// How many bytes follow that name objects which came before a cut or come from others, in frames. They are sent once a pack is
+    /// promised.
     pub skip: u32,
+    /// How many neighbours have what is wanted, if more than one is to send it: the pack may then hold a portion of it, and a
+    /// [`PackPortion`] comes before it.
+    pub sources: u8,
 }
 
 /// How a pack begins: whole entries.
@@ -188,6 +192,15 @@ pub struct PackPrefix {
     pub bytes: u64,
     /// Their SHA-1.
     pub sha1: [u8; 20],
+}
+
+/// What a pack holds of all that is wanted and not skipped, said before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackPortion {
+    /// How many objects that is in all; 0 where the pack holds them all.
+    pub objects: u32,
+    /// How many bytes follow that name those which the pack holds, in frames. The others are asked for elsewhere.
+    pub names: u32,
 }
 
 /// What is said before the pack.
@@ -238,6 +251,29 @@ impl FetchRequest {
             return Err(MessageError(DecodeError::TooLarge { len, limit }));
         }
         Ok(request)
+    }
+}
+
+impl PackPortion {
+    /// Its frame.
+    pub fn encode(&self) -> Vec<u8> {
+        tagged(22, self)
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// [`MessageError`] where it is none or says too much.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        let portion: Self = match bytes {
+            [22, rest @ ..] => codec::decode(rest, limits::STRANGER_FRAME_BYTES)?,
+            _ => return Err(MessageError(DecodeError::Malformed)),
+        };
+        if portion.names > limits::SKIP_BYTES || portion.objects > limits::PACK_OBJECTS {
+            let (len, limit) = (portion.names.max(portion.objects) as usize, limits::SKIP_BYTES as usize);
+            return Err(MessageError(DecodeError::TooLarge { len, limit }));
+        }
+        Ok(portion)
     }
 }
 
@@ -432,6 +468,7 @@ mod tests {
             let _ = Hello::decode(&bytes);
             let _ = FetchRequest::decode(&bytes);
             let _ = FetchReply::decode(&bytes);
+            let _ = PackPortion::decode(&bytes);
             let _ = crate::sync::PieceRequest::decode(&bytes);
             let _ = crate::sync::PieceReply::decode(&bytes);
             let _ = JoinMessage::decode(&bytes);

@@ -16,13 +16,13 @@ mod session;
 mod ticket;
 
 pub use clock::{Clocks, Verdict, ask_again_at};
-pub use fetch::{Fetch, Fetches};
+pub use fetch::{Fetch, Fetches, takes_long};
 pub use hearing::Hearing;
 pub use media::{MEDIA, MediaFetch, MediaFetches, MediaReply, MediaRequest};
 pub use mesh::Mesh;
 pub(crate) use message::join_proof;
 pub use message::{
-    FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, MessageError, PackPrefix, VERSION,
+    FetchReply, FetchRequest, Hello, JoinMessage, JoinRefusal, Message, MessageError, PackPortion, PackPrefix, VERSION,
 };
 pub use pairing::{Asker, AskerStep, Greeter, GreeterStep, PairingError, Words};
 pub use pieces::{AskPiece, Given, PieceReply, PieceRequest, PieceSet, Taking};

@@ -111,12 +111,11 @@ impl Repository {
         time: Option<SystemTime>,
         stop: &AtomicBool,
     ) -> Result<Adopted, HousekeepingError> {
-        let count = u32::try_from(ids.len()).map_err(|_| PackError::TooMany(ids.len()))?;
         let write = |out: &mut dyn Write| -> Result<(), HousekeepingError> {
             pack::write_copied(
                 Objects::of(self),
                 ids.to_vec(),
-                count,
+                None,
                 &mut Gently::new(out),
                 pack::Form::Plain.into(),
                 stop,

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use gix::hashtable::HashMap;
 use gix_pack::data::entry::Header;
 
-use super::PackError;
 use super::few::whole;
 use super::form::{How, Writer};
+use super::portion::Divide;
+use super::{PackError, Portion, Skip};
 use crate::git::objects::{Objects, chain, read_at};
 use crate::limits;
 
@@ -25,22 +26,38 @@ const NEAR: usize = 4 << 10;
 /// Most bytes of the header of an entry.
 const HEADER: usize = 32;
 
-/// Writes the pack; returns its size in bytes when plain.
+/// Writes the pack, or the portion of it that is to be divided; returns its objects, and its size in bytes when plain.
 pub(in crate::git) fn write(
     objects: Objects,
     ids: Vec<gix::ObjectId>,
-    count: u32,
+    divide: Option<Divide<'_>>,
     out: &mut dyn Write,
     how: How,
     stop: &AtomicBool,
-) -> Result<u64, PackError> {
+) -> Result<(u32, u64), PackError> {
+    let all = ids.len();
+    let counted = |number: usize| u32::try_from(number).map_err(|_| PackError::TooMany(number));
     let mut out = io::BufWriter::with_capacity(WINDOW, out);
     let mut copier = Copier::new(objects, ids)?;
+    let mut order = copier.order()?;
+    if let Some(divide) = divide
+        && let Some(first) = divide.first_of(&copier.sizes(&order))
+    {
+        order.truncate(first);
+        let ids = order.iter().map(|at| copier.items[*at as usize].id);
+        (divide.tell)(Portion { objects: counted(all)?, names: Skip::of(ids, usize::MAX) });
+    }
+    let count = counted(order.len())?;
     let mut pack = Writer::begin(&mut out, count, how)?;
-    copier.write_all(&mut pack, stop)?;
+    for at in order {
+        if stop.load(Ordering::Relaxed) {
+            return Err(PackError::Stopped);
+        }
+        copier.write(at, &mut pack)?;
+    }
     let bytes = pack.end()?;
     out.flush().map_err(PackError::Write)?;
-    Ok(bytes)
+    Ok((count, bytes))
 }
 
 /// A pack here.
@@ -137,8 +154,8 @@ impl Copier {
             // One that goes away right now is no reason not to look into the others.
             sources.extend(indexes.filter_map(|path| Source::open(&path).ok()));
         }
-        // Most objects lie in the largest.
-        sources.sort_by_key(|source| std::cmp::Reverse(source.index.num_objects()));
+        // Most objects lie in the largest. The same packs are to give the same pack: the directory has them in any order.
+        sources.sort_by_key(|source| (std::cmp::Reverse(source.index.num_objects()), source.index.pack_checksum()));
         let find = |id: &gix::oid| {
             let found = |(at, source): (usize, &Source)| {
                 Some((at as u32, source.index.pack_offset_at_index(source.index.lookup(id)?)))
@@ -152,30 +169,35 @@ impl Copier {
         Ok(Self { objects, sources, items, by_id, buf: Vec::new() })
     }
 
-    /// Writes all objects, each after what it is built on.
-    fn write_all(&mut self, pack: &mut Writer<'_>, stop: &AtomicBool) -> Result<(), PackError> {
+    /// The items, each after what it is built on, with all that is built on one in a row.
+    fn order(&mut self) -> Result<Vec<u32>, PackError> {
         let (first, followers) = self.followers()?;
-        let mut next: Vec<u32> = Vec::new();
-        for at in 0..self.items.len() as u32 {
-            if self.items[at as usize].base == NONE {
-                next.push(at);
-            }
+        let (mut order, mut next) = (Vec::with_capacity(self.items.len()), Vec::new());
+        for at in (0..self.items.len() as u32).filter(|at| self.items[*at as usize].base == NONE) {
+            next.push(at);
             while let Some(at) = next.pop() {
-                if stop.load(Ordering::Relaxed) {
-                    return Err(PackError::Stopped);
-                }
-                self.write(at, pack)?;
+                order.push(at);
                 let range = first[at as usize] as usize..first[at as usize + 1] as usize;
                 next.extend(followers[range].iter().rev());
             }
         }
-        // Objects that are built on each other in different packs.
-        for at in 0..self.items.len() as u32 {
-            if self.items[at as usize].stands.is_none() {
-                self.decoded(at, pack)?;
-            }
+        if order.len() < self.items.len() {
+            // Objects that are built on each other in different packs.
+            let mut is_in = vec![false; self.items.len()];
+            order.iter().for_each(|at| is_in[*at as usize] = true);
+            order.extend((0..self.items.len() as u32).filter(|at| !is_in[*at as usize]));
         }
-        Ok(())
+        Ok(order)
+    }
+
+    /// The size in bytes of each as it lies here, and whether it is built on none before it.
+    fn sizes(&self, order: &[u32]) -> Vec<(u64, bool)> {
+        let size = |at: &u32| {
+            let Item { lies, base, .. } = &self.items[*at as usize];
+            let size = lies.and_then(|(source, from)| Some(self.sources[source as usize].end(from)? - from));
+            (size.unwrap_or(0), *base == NONE)
+        };
+        order.iter().map(size).collect()
     }
 
     /// Finds out what each object is built on. Gives for each where in a list those begin that are built on it, and the list.

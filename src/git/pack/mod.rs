@@ -9,12 +9,15 @@ mod delta;
 mod few;
 mod form;
 mod inventory;
+mod portion;
 mod skip;
 
 use form::How;
 pub use form::{Form, Prefix};
 pub(super) use form::{ZLIB, form_of};
 pub(super) use inventory::Inventory;
+use portion::Divide;
+pub use portion::Portion;
 pub use skip::Skip;
 
 use std::io::Write;
@@ -27,6 +30,7 @@ use super::objects::{Objects, Unread};
 use super::walk::{self, Ended, Found, Span, Visit};
 use super::{Repository, from_gix, to_gix};
 use crate::id::ObjectId;
+use crate::limits;
 
 /// What a pack holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +136,42 @@ impl Repository {
         form: Form,
         stop: &AtomicBool,
     ) -> Result<PackStats, PackError> {
+        self.write_divided(want, have, part, None, out, form, stop)
+    }
+
+    /// The pack without these objects, or, where it is large, one of so many portions of it: `tell` is called before anything is
+    /// written if it is a portion.
+    ///
+    /// # Errors
+    /// [`PackError`]; what was written by then is no pack.
+    #[expect(clippy::too_many_arguments, reason = "as `write_part`, and into how many portions")]
+    pub fn write_portion(
+        &self,
+        want: &[ObjectId],
+        have: &[ObjectId],
+        skip: Skip,
+        sources: u8,
+        tell: &mut dyn FnMut(Portion),
+        out: &mut dyn Write,
+        form: Form,
+        stop: &AtomicBool,
+    ) -> Result<PackStats, PackError> {
+        let names = Skip::most(limits::SKIP_BYTES as usize).saturating_sub(skip.len());
+        let divide = Divide { sources, names, tell };
+        self.write_divided(want, have, &Part::Without(skip), Some(divide), out, form, stop)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "as `write_part`, and into how many portions")]
+    fn write_divided(
+        &self,
+        want: &[ObjectId],
+        have: &[ObjectId],
+        part: &Part,
+        divide: Option<Divide<'_>>,
+        out: &mut dyn Write,
+        form: Form,
+        stop: &AtomicBool,
+    ) -> Result<PackStats, PackError> {
         let nothing = Skip::default();
         let (skip, after) = match part {
             Part::Whole => (&nothing, None),
@@ -160,12 +200,23 @@ impl Repository {
         // Git knows the empty tree without having it, and so does whoever receives this.
         ids.retain(|id| !id.is_empty_tree() || objects.has(id));
         let count = u32::try_from(ids.len()).map_err(|_| PackError::TooMany(ids.len()))?;
-        let bytes = if ids.len() <= few {
+        let (count, bytes) = if ids.len() <= few {
             let item = |id: gix::ObjectId| few::Item { id, bases: bases.remove(&id).unwrap_or_default() };
-            let items: Vec<few::Item> = ids.into_iter().map(item).collect();
-            few::write(&objects, &items, count, out, how, stop)?
+            let mut items: Vec<few::Item> = ids.into_iter().map(item).collect();
+            if let Some(divide) = divide {
+                // What they are built on is found out only as they are written.
+                let sizes = items.iter().map(|item| (objects.size(&item.id).unwrap_or(0), true));
+                if let Some(first) = divide.first_of(&sizes.collect::<Vec<_>>()) {
+                    let others: HashSet<gix::ObjectId> = items.drain(first..).map(|item| item.id).collect();
+                    items.iter_mut().for_each(|item| item.bases.retain(|base| !others.contains(base)));
+                    let ids = items.iter().map(|item| item.id);
+                    (divide.tell)(Portion { objects: count, names: Skip::of(ids, usize::MAX) });
+                }
+            }
+            let count = items.len() as u32;
+            (count, few::write(&objects, &items, count, out, how, stop)?)
         } else {
-            copied::write(objects, ids, count, out, how, stop)?
+            copied::write(objects, ids, divide, out, how, stop)?
         };
         out.flush().map_err(PackError::Write)?;
         Ok(PackStats { objects: u64::from(count), bytes })

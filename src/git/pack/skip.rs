@@ -24,12 +24,33 @@ fn start(id: &gix::oid) -> u64 {
 impl Skip {
     /// These objects, of which `bytes` can be encoded at most: what is over is sent again.
     pub(in crate::git) fn of(ids: impl Iterator<Item = gix::ObjectId>, bytes: usize) -> Self {
-        // No distance takes more than seven bytes.
-        Self { starts: ids.map(|id| start(&id)).take(bytes / 7).collect() }
+        Self { starts: ids.map(|id| start(&id)).take(Self::most(bytes)).collect() }
     }
 
-    pub(super) fn holds(&self, id: &gix::oid) -> bool {
+    /// How many objects can be named in so many bytes, whatever their ids are.
+    pub(super) fn most(bytes: usize) -> usize {
+        // No distance takes more than seven bytes.
+        bytes / 7
+    }
+
+    /// How many are named.
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Names these too.
+    pub fn extend(&mut self, other: &Self) {
+        self.starts.extend(&other.starts);
+    }
+
+    /// Is this one of those that are named? Two may begin alike.
+    pub(in crate::git) fn holds(&self, id: &gix::oid) -> bool {
         !self.starts.is_empty() && self.starts.contains(&start(id))
+    }
+
+    /// Is each that is named one of these?
+    pub(in crate::git) fn is_within(&self, ids: impl Iterator<Item = gix::ObjectId>) -> bool {
+        self.starts.is_subset(&Self::of(ids, usize::MAX).starts)
     }
 
     /// Is there nothing?

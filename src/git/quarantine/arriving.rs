@@ -120,23 +120,23 @@ impl Drop for Ends {
 pub(super) struct Gone;
 
 impl<'scope> Builders<'scope> {
-    /// For a pack of so many objects. `alone`: what they name can only be in it.
+    /// For a pack of so many objects, which may name so many; `None` where it is not to be noted what they name.
     pub(super) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         came: usize,
-        alone: bool,
+        named: Option<usize>,
         limits: &'env PackLimits,
         stop: &'env AtomicBool,
     ) -> Self {
         let by = if came < ALONE {
-            By::Receiver(Box::new(Builder::new(came, alone, limits, stop)))
+            By::Receiver(Box::new(Builder::new(named, limits, stop)))
         } else {
             let before = Arc::new(Before { bytes: Mutex::new(Some(0)), less: Condvar::new() });
             let threads = (0..THREADS).map(|_| {
                 let (pieces, receive) = channel();
                 let (built, ends) = (Arc::<AtomicU64>::default(), Ends(before.clone()));
                 let counts = built.clone();
-                let work = move || Builder::new(came, alone, limits, stop).run(&receive, &counts, &ends);
+                let work = move || Builder::new(named, limits, stop).run(&receive, &counts, &ends);
                 Thread { pieces, batch: Vec::new(), bytes: 0, given: 0, built, handle: scope.spawn(work) }
             });
             By::Threads { threads: threads.collect(), whose: Vec::new(), before }
@@ -224,9 +224,9 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(came: usize, alone: bool, limits: &'a PackLimits, stop: &'a AtomicBool) -> Self {
+    fn new(named: Option<usize>, limits: &'a PackLimits, stop: &'a AtomicBool) -> Self {
         // One more: git knows the empty tree without having it.
-        let links = Links::new(alone.then_some(came + 1));
+        let links = Links::new(named.map(|named| named + 1));
         let built = Built { ids: Vec::new(), links, waiting: Vec::new() };
         Self { limits, stop, built, kept: Kept::default() }
     }
@@ -327,7 +327,7 @@ mod tests {
         let delta = [&[0x80, 0x80, 0x40, 0x80, 0x80, 0x40][..], &[0xb0, 0xff, 0xff].repeat(16), &[0x90, 16]].concat();
         for (between, expected) in [(KEPT >> 21, &[][..]), (KEPT >> 19, &[1, 2])] {
             let (built, waiting) = std::thread::scope(|scope| {
-                let mut builders = Builders::start(scope, 3, true, &limits, &stop);
+                let mut builders = Builders::start(scope, 3, Some(3), &limits, &stop);
                 let mut give = |at: u32, base: Option<u32>, data: Vec<u8>| {
                     let cost = data.len() as u64;
                     let given = builders.give(at, Kind::Blob, base, Some(data), cost);

@@ -42,21 +42,32 @@ pub(super) fn packs(
     }
     let store = room.objects()?;
     special_files(&store, &indexed)?;
-    if let ([one], []) = (indexed.as_slice(), haves)
-        && one.1.links.iter().all(Links::are_complete)
-    {
-        return alone(one, wants);
+    let links = indexed.iter().flat_map(|(_, pack)| &pack.links);
+    if haves.is_empty() && links.into_iter().all(Links::are_complete) {
+        return alone(&indexed, wants);
     }
     run(&room.objects()?.with_cache(TREE_CACHE), &store, &indexed, wants, haves, stop)
 }
 
-/// Is a pack whole by itself? Each of its objects was looked at as it was built, so nothing is read again.
-fn alone((index, pack): &Indexed<'_>, wants: &[gix::ObjectId]) -> Result<(), PackRefused> {
-    let find = |id: &gix::oid| pack.kinds.find(index.pack_offset_at_index(index.lookup(id)?));
+/// Are packs whole by themselves? Each of their objects was looked at as it was built, so nothing is read again.
+fn alone(packs: &[Indexed<'_>], wants: &[gix::ObjectId]) -> Result<(), PackRefused> {
+    // Where the objects of each begin, when those of all are counted on.
+    let (mut places, mut begins) = (0, Vec::new());
+    for (_, pack) in packs {
+        begins.push(places);
+        places += pack.kinds.len() as u32;
+    }
+    let find = |id: &gix::oid| {
+        packs.iter().zip(&begins).find_map(|((index, pack), begin)| {
+            let (at, kind) = pack.kinds.find(index.pack_offset_at_index(index.lookup(id)?))?;
+            Some((begin + at, kind))
+        })
+    };
     if let Some(missing) = wants.iter().find(|want| find(want).is_none()) {
         return Err(PackRefused::MissingObject(from_gix(missing)));
     }
-    links::hold(&pack.links, pack.kinds.len(), find)
+    let links = packs.iter().zip(&begins).flat_map(|((_, pack), begin)| pack.links.iter().map(|links| (*begin, links)));
+    links::hold(&links.collect::<Vec<_>>(), places as usize, find)
 }
 
 /// Looks into the files that git itself reads.

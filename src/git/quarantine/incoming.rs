@@ -22,8 +22,8 @@ use super::{Files, Large, PackLimits, PackProgress, PackRefused};
 use crate::git::objects::{Objects, Unread, chain};
 use crate::git::pack::form_of;
 
-/// Progress is told once in this many objects.
-const TELL_EVERY: u64 = 512;
+/// Progress is told once in this many objects, or bytes.
+const TELL_EVERY: (u64, u64) = (512, 256 << 10);
 
 /// Bytes read of a file at once.
 const COPIED: usize = 64 << 10;
@@ -116,11 +116,13 @@ impl Cut {
         self.end
     }
 
-    /// Makes a pack of its own of what came whole, which is received and checked like any other.
+    /// Makes a pack of its own of what came whole, which is received and checked like any other. There are so many objects in all
+    /// that is to come with it, or more.
     pub(super) fn salvage(
         self,
         dir: &Path,
         number: usize,
+        objects: u32,
         held: Option<&Objects>,
         limits: &PackLimits,
         stop: &AtomicBool,
@@ -134,7 +136,8 @@ impl Cut {
         };
         let checksum = checksum_of(&mut content()?).map_err(&reading)?;
         let mut input = BufReader::with_capacity(COPIED, content()?.chain(checksum.as_bytes()));
-        receive(dir, number, &mut input, None, held, limits, &|_| {}, stop).map_err(|failed| failed.why)
+        let among = Among { trimmed_from: None, objects: objects.max(self.total) };
+        receive(dir, number, &mut input, among, held, limits, &|_| {}, stop).map_err(|failed| failed.why)
     }
 }
 
@@ -147,19 +150,28 @@ impl Drop for Cut {
     }
 }
 
+/// What a pack has to do with others.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Among {
+    /// Its beginning lay here, and only what follows that is trimmed, from this byte on.
+    pub(super) trimmed_from: Option<u64>,
+    /// How many objects there are in it and in those that come with it, if there are such.
+    pub(super) objects: u32,
+}
+
 /// Receives one pack into `dir`, as the one of this number; `None` for the pack of nothing. A delta may be against what
-/// is among `held`. Of one whose beginning lay here only what follows that is trimmed, from this byte on.
-#[expect(clippy::too_many_arguments, reason = "each is another matter")]
+/// is among `held`.
 pub(super) fn receive(
     dir: &Path,
     number: usize,
     input: &mut dyn BufRead,
-    trimmed_from: Option<u64>,
+    among: Among,
     held: Option<&Objects>,
     limits: &PackLimits,
     progress: &dyn Fn(PackProgress),
     stop: &AtomicBool,
 ) -> Result<Option<Incoming>, Failed> {
+    let Among { trimmed_from, objects } = among;
     let mut header = [0; data::header::SIZE];
     input.read_exact(&mut header).map_err(read_failed)?;
     let (form, header) = form_of(header);
@@ -181,7 +193,8 @@ pub(super) fn receive(
     let mut whole = (0, flow.bytes);
     // gix is given bytes of strangers here. It should not panic; if it does, this pack is to blame, not us.
     let indexed = catch_unwind(AssertUnwindSafe(|| {
-        let job = Job { limits, progress, held, total: count, pack: &pack, index: &index };
+        let named = objects.max(count) as usize;
+        let job = Job { limits, progress, held, total: count, named, pack: &pack, index: &index };
         job.run(&mut flow, &mut whole)
     }));
     let received = indexed.unwrap_or_else(|_| Err(PackRefused::BadPack("it cannot be read".to_owned())));
@@ -242,6 +255,8 @@ struct Job<'a> {
     progress: &'a dyn Fn(PackProgress),
     held: Option<&'a Objects>,
     total: u32,
+    /// How many objects they may name where nothing is held.
+    named: usize,
     pack: &'a Path,
     index: &'a Path,
 }
@@ -257,11 +272,19 @@ struct Indexed {
 impl Job<'_> {
     /// `whole` tells at any time how many entries came whole, and where the last of them ends.
     fn run(&self, flow: &mut Flow<'_>, whole: &mut (u32, u64)) -> Result<Indexed, PackRefused> {
-        let mut looked =
-            Looked { job: self, places: Vec::new(), bases: Vec::new(), on_bases: Vec::new(), done: 0, all_bytes: 0 };
-        let (came, alone) = (self.total as usize, self.held.is_none());
+        let mut looked = Looked {
+            job: self,
+            places: Vec::new(),
+            bases: Vec::new(),
+            on_bases: Vec::new(),
+            done: 0,
+            told: 0,
+            all_bytes: 0,
+        };
+        let came = self.total as usize;
+        let named = self.held.is_none().then_some(self.named);
         let (built, mut waiting) = std::thread::scope(|scope| {
-            let mut builders = Builders::start(scope, came, alone, self.limits, flow.stop);
+            let mut builders = Builders::start(scope, came, named, self.limits, flow.stop);
             for at in 0..self.total {
                 let entry = flow.entry(self.limits)?;
                 let (place, size) = looked.look(&entry)?;
@@ -289,7 +312,7 @@ impl Job<'_> {
         // What it was completed with is hashed too.
         waiting.extend(self.total..places.len() as u32);
         let pack = self.pack;
-        let received = Received { file: pack, places: &places, end, came, alone, limits: self.limits, stop: flow.stop };
+        let received = Received { file: pack, places: &places, end, came, named, limits: self.limits, stop: flow.stop };
         links.extend(resolve::objects(&received, &waiting, &mut ids)?);
         let mut order: Vec<u32> = (0..ids.len() as u32).collect();
         order.sort_unstable_by_key(|at| ids[*at as usize]);
@@ -329,6 +352,8 @@ struct Looked<'a> {
     /// The places of these deltas, with what they are against.
     on_bases: Vec<(u32, gix::ObjectId)>,
     done: u64,
+    /// How many bytes had come when that was last told.
+    told: u64,
     all_bytes: u64,
 }
 
@@ -368,8 +393,9 @@ impl Looked<'_> {
         Ok((place, size))
     }
 
-    fn tell(&self, bytes: u64) {
-        if self.done.is_multiple_of(TELL_EVERY) {
+    fn tell(&mut self, bytes: u64) {
+        if self.done.is_multiple_of(TELL_EVERY.0) || bytes - self.told >= TELL_EVERY.1 {
+            self.told = bytes;
             let objects_total = u64::from(self.job.total);
             (self.job.progress)(PackProgress { objects_done: self.done, objects_total, bytes });
         }

@@ -34,7 +34,7 @@ const VERSION: &str = "lansync kept 2";
 pub struct Kept {
     pub(super) room: Room,
     /// What it was asked for with.
-    haves: Vec<ObjectId>,
+    pub(super) haves: Vec<ObjectId>,
     /// Received and hashed.
     pub(super) packs: Vec<Incoming>,
     /// Left by an earlier process, and not looked at since.
@@ -43,6 +43,12 @@ pub struct Kept {
     begun: Option<Begun>,
     /// What comes next follows that beginning.
     follows: bool,
+    /// On their way.
+    coming: Vec<Left>,
+    /// The number of the next pack, if that is more than what lies here says.
+    next: usize,
+    /// How many objects there are in all that comes, as far as that was said.
+    pub(super) expected: u32,
 }
 
 /// The beginning of a pack.
@@ -67,8 +73,12 @@ struct Left {
 impl Kept {
     /// Nothing came yet.
     pub(super) fn nothing(repo: &Repository, haves: &[ObjectId]) -> Result<Self, PackRefused> {
-        let room = Room::new(repo)?;
-        Ok(Self { room, haves: haves.to_vec(), packs: Vec::new(), left: Vec::new(), begun: None, follows: false })
+        Ok(Self::of(Room::new(repo)?, haves.to_vec(), Vec::new()))
+    }
+
+    fn of(room: Room, haves: Vec<ObjectId>, left: Vec<Left>) -> Self {
+        let (packs, coming) = (Vec::new(), Vec::new());
+        Self { room, haves, packs, left, begun: None, follows: false, coming, next: 0, expected: 0 }
     }
 
     /// The commits that it was asked for with: it is of use for a fetch with the same.
@@ -108,6 +118,11 @@ impl Kept {
     /// What comes next follows that beginning.
     pub fn goes_on(&mut self) {
         self.follows = true;
+    }
+
+    /// Does what comes next follow it?
+    pub(super) fn follows(&self) -> bool {
+        self.follows
     }
 
     /// The beginning that what comes follows, and where it ends.
@@ -157,7 +172,8 @@ impl Kept {
             let salvaged = whole(file(&self.room, number), came).filter(|cut| cut.bytes() >= limits::KEPT_BYTES);
             let begun = salvaged.as_ref().and_then(|cut| Some(Begun { total: total?, end: cut.end }));
             let next = self.next_number();
-            let salvaged = salvaged.map(|cut| cut.salvage(&self.room.pack_dir(), next, held.as_ref(), limits, stop));
+            let dir = self.room.pack_dir();
+            let salvaged = salvaged.map(|cut| cut.salvage(&dir, next, 0, held.as_ref(), limits, stop));
             match salvaged {
                 Some(Ok(pack)) => self.came(pack, begun),
                 // What cannot be kept is fetched again.
@@ -165,7 +181,7 @@ impl Kept {
                 None => {}
             }
             self.left.remove(0);
-            self.note(None);
+            self.note();
         }
         if self.packs.is_empty() {
             self.discard();
@@ -174,37 +190,46 @@ impl Kept {
         Some(self)
     }
 
-    /// A number for the next pack, and one more for what is made of it where it is cut.
-    pub(super) fn next_number(&self) -> usize {
+    /// A number for the next pack; the one after it is for what is made of it where it is cut.
+    pub(super) fn next_number(&mut self) -> usize {
         let files = fs::read_dir(self.room.pack_dir()).into_iter().flatten().flatten();
-        files.filter_map(|file| number_of(&file.path())).max().map_or(0, |last| last + 1)
+        let number = files.filter_map(|file| number_of(&file.path())).max().map_or(0, |last| last + 1).max(self.next);
+        self.next = number + 2;
+        number
     }
 
-    /// It was cut again.
-    pub(super) fn interrupted(&mut self) {
+    /// Is it a whole pack that comes next, unless that is said to be a portion?
+    pub(super) fn is_whole(&self) -> bool {
+        self.packs.is_empty() || self.follows
+    }
+
+    /// The pack of this number does not come any more.
+    pub(super) fn interrupted(&mut self, number: usize) {
         self.follows = false;
-        self.note(None);
+        self.coming.retain(|coming| coming.number != number);
+        self.note();
     }
 
-    /// Writes down what is here, and that a pack of so many objects is on its way.
-    pub(super) fn note_coming(&mut self, number: usize, objects: u32) {
-        let is_beginning = self.packs.is_empty() || self.follows;
-        self.note(Some(Left { number, came: objects, total: is_beginning.then_some(objects) }));
+    /// Writes down what is here, and that a pack of so many objects is on its way, which is of itself all there is, or not.
+    pub(super) fn note_coming(&mut self, number: usize, objects: u32, is_whole: bool) {
+        self.coming.push(Left { number, came: objects, total: is_whole.then_some(objects) });
+        self.note();
     }
 
-    /// Writes down what is here, and what is on its way. From then on it stays. Where that fails it is fetched again.
-    fn note(&mut self, coming: Option<Left>) {
+    /// Writes down what is here, and what is on its way. From then on it stays, if it is anything. Where that fails it is fetched
+    /// again.
+    fn note(&mut self) {
         let total = self.begun.map(|begun| begun.total);
         let left = |pack: &Incoming| {
             Some(Left { number: number_of(&pack.files.pack)?, came: pack.files.objects as u32, total })
         };
         let packs = self.packs.iter().filter_map(left);
-        let packs: Vec<Left> = packs.chain(self.left.iter().cloned()).chain(coming).collect();
+        let packs: Vec<Left> = packs.chain(self.left.iter().chain(&self.coming).cloned()).collect();
         let noted = write_record(self.room.dir(), &self.haves, &packs);
         if let Err(error) = &noted {
             tracing::warn!(%error, "what comes of a pack would not outlive a restart");
         }
-        self.room.stays(noted.is_ok());
+        self.room.stays(noted.is_ok() && !packs.is_empty());
     }
 }
 
@@ -281,7 +306,7 @@ impl Repository {
         for dir in adopt::left_dirs(self) {
             let Some((haves, left)) = read_record(&dir) else { continue };
             let Some(room) = Room::again(dir) else { continue };
-            let mut kept = Kept { room, haves, packs: Vec::new(), left, begun: None, follows: false };
+            let mut kept = Kept::of(room, haves, left);
             kept.room.stays(true);
             let is_better = best.as_ref().is_none_or(|best| best.bytes() < kept.bytes());
             if kept.is_fresh(now) && kept.bytes() >= limits::KEPT_BYTES && is_better {

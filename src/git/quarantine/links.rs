@@ -147,9 +147,10 @@ impl Links {
     }
 }
 
-/// Is all that is named here, as what it is named? `find` gives the place and the kind of an object that came.
+/// Is all that is named here, as what it is named? Each comes with the place at which the objects of its pack begin, when those of
+/// all packs are counted on. `find` gives the place and the kind of an object that came.
 pub(super) fn hold(
-    all: &[Links],
+    all: &[(u32, &Links)],
     places: usize,
     find: impl Fn(&gix::oid) -> Option<(u32, Kind)>,
 ) -> Result<(), PackRefused> {
@@ -158,7 +159,7 @@ pub(super) fn hold(
     // By place, which of `trees` it is, counted from 1.
     let mut below = vec![0u32; places];
     let mut numbers = Vec::new();
-    for (thread, links) in all.iter().enumerate() {
+    for (thread, (begin, links)) in all.iter().enumerate() {
         let mut found = vec![u32::MAX; links.named.len()];
         for (id, (number, kind)) in &links.named {
             match find(id) {
@@ -172,12 +173,12 @@ pub(super) fn hold(
         numbers.push(found);
         for (at, range) in &links.trees {
             trees.push((thread, range.clone()));
-            below[*at as usize] = trees.len() as u32;
+            below[(begin + at) as usize] = trees.len() as u32;
         }
     }
     let subtrees = |at: u32| -> (&[u32], &[u32]) {
         match (below[at as usize] as usize).checked_sub(1).map(|tree| &trees[tree]) {
-            Some((thread, range)) => (&all[*thread].subtrees[range.clone()], &numbers[*thread]),
+            Some((thread, range)) => (&all[*thread].1.subtrees[range.clone()], &numbers[*thread]),
             None => (&[], &[]),
         }
     };
@@ -188,8 +189,8 @@ pub(super) fn hold(
 }
 
 /// The id of a tree that some tree holds.
-fn name_of(all: &[Links], numbers: &[Vec<u32>], at: u32) -> crate::id::ObjectId {
-    let named = |(links, numbers): (&Links, &Vec<u32>)| {
+fn name_of(all: &[(u32, &Links)], numbers: &[Vec<u32>], at: u32) -> crate::id::ObjectId {
+    let named = |((_, links), numbers): (&(u32, &Links), &Vec<u32>)| {
         links.named.iter().find(|(_, (number, _))| numbers[*number as usize] == at).map(|(id, _)| from_gix(id))
     };
     all.iter().zip(numbers).find_map(named).unwrap_or(crate::id::ObjectId::Sha1([0; 20]))

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::adopt::Room;
-use super::{Adopted, PackLimits, PackRefused, Quarantined, incoming};
+use super::incoming::{self, Among};
+use super::{Adopted, PackLimits, PackRefused, Quarantined};
 use crate::git::Repository;
 
 impl Repository {
@@ -28,8 +29,8 @@ impl Repository {
         file.flush().map_err(&failed)?;
         drop(file);
         let mut input = BufReader::new(Gently::new(File::open(&path).map_err(&failed)?));
-        let pack =
-            incoming::receive(&room.pack_dir(), 0, &mut input, None, None, &PackLimits::default(), &|_| {}, stop);
+        let (dir, among, limits) = (room.pack_dir(), Among::default(), PackLimits::default());
+        let pack = incoming::receive(&dir, 0, &mut input, among, None, &limits, &|_| {}, stop);
         let pack = pack.map_err(|failed| failed.why)?;
         Ok(Quarantined::new(self, room, pack.into_iter().map(|pack| pack.files).collect()).adopt()?)
     }

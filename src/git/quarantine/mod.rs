@@ -8,6 +8,7 @@ mod adopt;
 mod arriving;
 mod check;
 mod entries;
+mod gathering;
 mod headers;
 mod history;
 mod incoming;
@@ -20,7 +21,7 @@ mod pieces;
 mod resolve;
 mod settings;
 
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -31,6 +32,7 @@ use crate::limits;
 
 pub(super) use adopt::sync_dir;
 pub use adopt::{Adopted, Quarantined};
+pub use gathering::Gathering;
 pub use kept::Kept;
 pub(super) use made::Gently;
 pub use pieces::{Manifest, NotShared, PackPieces, PieceRefused};
@@ -279,55 +281,11 @@ impl Repository {
         stop: &AtomicBool,
     ) -> Result<Quarantined, Interrupted> {
         let over = |why| Interrupted { why, kept: None };
-        let wants = wants.iter().map(|id| to_gix(id).ok_or(PackRefused::MissingObject(*id)));
-        let wants = wants.collect::<Result<Vec<_>, _>>().map_err(over)?;
-        let mut kept = match kept {
-            Some(kept) => kept,
-            None => Kept::nothing(self, haves).map_err(over)?,
-        };
-        let haves: Vec<gix::ObjectId> = haves.iter().filter_map(to_gix).collect();
-        // Without haves nothing that is here may be built upon.
-        let held = (!haves.is_empty()).then(|| Objects::of(self));
-        let begun = kept.beginning().map_err(over)?;
-        // What lies here is read once more where the pack goes on with it.
-        let (before, before_bytes) = if begun.is_some() { (0, 0) } else { (kept.objects(), kept.bytes()) };
-        let progress = |now: PackProgress| {
-            let (objects_done, objects_total) = (now.objects_done + before, now.objects_total + before);
-            progress(PackProgress { objects_done, objects_total, bytes: now.bytes + before_bytes });
-        };
-        let (dir, number) = (kept.room.pack_dir(), kept.next_number());
-        let trimmed_from = begun.as_ref().map(|(_, from)| *from);
-        let mut begun = begun.map(|(file, _)| BufReader::new(file).chain(&mut *input));
-        let input: &mut dyn BufRead = match &mut begun {
-            Some(begun) => begun,
-            None => input,
-        };
-        let mut input = kept::Noted::new(input, |objects| kept.note_coming(number, objects));
-        match incoming::receive(&dir, number, &mut input, trimmed_from, held.as_ref(), limits, &progress, stop) {
-            Ok(pack) => kept.came(pack, None),
-            Err(incoming::Failed { why, cut }) => {
-                if let Some(cut) = cut.filter(|cut| cut.bytes() >= limits::KEPT_BYTES) {
-                    let begun = kept::Begun { total: cut.total, end: cut.end };
-                    // What cannot be kept is fetched again.
-                    let salvaged = cut.salvage(&dir, number + 1, held.as_ref(), limits, stop);
-                    if let Ok(Some(pack)) = salvaged {
-                        kept.came(Some(pack), Some(begun));
-                    }
-                }
-                if kept.packs.is_empty() {
-                    kept.discard();
-                    return Err(over(why));
-                }
-                kept.interrupted();
-                return Err(Interrupted { why, kept: Some(Box::new(kept)) });
-            }
+        let gathering = self.gather(kept, haves).map_err(over)?;
+        match gathering.receive(input, None, limits, &|_, all| progress(all), stop) {
+            Ok(()) => gathering.finish(wants, stop).map_err(over),
+            Err(why) => Err(Interrupted { why, kept: gathering.into_kept().map(Box::new) }),
         }
-        let Kept { mut room, packs, .. } = kept;
-        let checked = check::packs(self, &room, &packs, &wants, &haves, stop);
-        // What is not what it should be is of no use to anybody, and what is goes into the object store.
-        room.stays(false);
-        checked.map_err(over)?;
-        Ok(Quarantined::new(self, room, packs.into_iter().map(|pack| pack.files).collect()))
     }
 
     /// Is everything that `tips` reach and `haves` do not really here?
@@ -401,7 +359,10 @@ pub(crate) mod fuzzing {
     /// Receives and indexes a pack in `dir`, which is left with its files.
     pub(crate) fn receive(dir: &Path, mut bytes: &[u8], limits: &PackLimits) -> Result<(), PackRefused> {
         let stop = AtomicBool::new(false);
-        incoming::receive(dir, 0, &mut bytes, None, None, limits, &|_| {}, &stop).map(drop).map_err(|failed| failed.why)
+        let among = incoming::Among::default();
+        incoming::receive(dir, 0, &mut bytes, among, None, limits, &|_| {}, &stop)
+            .map(drop)
+            .map_err(|failed| failed.why)
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) struct Received<'a> {
     pub(super) end: u64,
     /// How many came. The others are bases that the pack was completed with, which are not looked at.
     pub(super) came: usize,
-    /// Can what its objects name only be in it?
-    pub(super) alone: bool,
+    /// How many objects it may name; `None` where it is not to be noted what they are.
+    pub(super) named: Option<usize>,
     pub(super) limits: &'a PackLimits,
     pub(super) stop: &'a AtomicBool,
 }
@@ -163,7 +163,7 @@ impl<'a> Worker<'a> {
             reader: Reader::open(pack.file).map_err(PackRefused::io(READING))?,
             ids: Vec::new(),
             // One more: git knows the empty tree without having it.
-            links: Links::new(pack.alone.then_some(pack.came + 1)),
+            links: Links::new(pack.named.map(|named| named + 1)),
             bases: Vec::new(),
             kept: 0,
             spare: Vec::new(),

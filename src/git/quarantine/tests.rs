@@ -4,6 +4,7 @@ mod forms;
 mod fsck;
 mod order;
 mod places;
+mod portions;
 mod resume;
 mod thin;
 

@@ -79,6 +79,15 @@ impl Raw {
         Session { connection, send, messages }
     }
 
+    /// A session in which he has said who he is, and that he lacks nothing.
+    pub async fn joined(&mut self, to: &Clone) -> Session {
+        let mut session = self.session(to).await;
+        let certificate = self.certificate();
+        session.send(&[&certificate]).await;
+        session.say(&Message::Frontier { entries: vec![], last: true }).await;
+        session
+    }
+
     /// Writes the next event of his feed as an honest node would, and keeps it.
     pub fn write(&mut self, payload: Payload, refs: Vec<EventId>) -> Event {
         let mut pen = self.state.pen(&self.keys.peer());
@@ -173,7 +182,8 @@ impl Session {
 
     /// Asks for objects; gives the reply and what follows it.
     pub async fn fetch(&self, want: &[ObjectId]) -> (FetchReply, RecvStream) {
-        let request = FetchRequest { want: want.to_vec(), have: vec![], also: vec![], prefix: None, skip: 0 };
+        let request =
+            FetchRequest { want: want.to_vec(), have: vec![], also: vec![], prefix: None, skip: 0, sources: 1 };
         let (mut send, mut recv) = self.connection.open_bi().await.expect("it is open");
         send.write_frame(&request.encode()).await.expect("it is open");
         let reply = recv.read_frame(limits::STRANGER_FRAME_BYTES);

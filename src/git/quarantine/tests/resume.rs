@@ -6,7 +6,7 @@ use super::*;
 use crate::git::{Form, PackError, Part, Prefix, Skip};
 
 /// Gives some bytes, and then breaks off as a connection does.
-struct Breaks<'a>(&'a [u8]);
+pub(super) struct Breaks<'a>(pub(super) &'a [u8]);
 
 impl Read for Breaks<'_> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
