@@ -1,8 +1,8 @@
 //! The figures that lansync is held to, each printed as `name: value`, with what it is compared with measured in
 //! the same run. Two hosts are two network namespaces on this machine, so both share its cores and its disk.
 //!
-//! `scripts/figures` runs all; `scripts/figures story commit increment approve clone links idle stages` chooses. `LANSYNC_REPOSITORY`
-//! names a repository to use where one of 90,000 objects is needed, with a branch `main`; else one is made. docs/figures.md explains.
+//! `scripts/figures` runs all; `scripts/figures story commit increment approve clone links sources idle stages` chooses.
+//! `LANSYNC_REPOSITORY` names a repository to use where one of 90,000 objects is needed, with a branch `main`; else one is made. docs/figures.md explains.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that prints")]
 
@@ -20,6 +20,8 @@ mod measure;
 mod netns;
 #[path = "figures/people.rs"]
 mod people;
+#[path = "figures/sources.rs"]
+mod sources;
 #[path = "figures/stages.rs"]
 mod stages;
 #[path = "figures/story.rs"]
@@ -48,7 +50,7 @@ fn main() {
     // Loose objects would make git look for deltas each time, and flatter us.
     plain_git(&own, &["repack", "-a", "-d", "-q"]);
     let many = stage.path().join("many");
-    if ["clone", "links", "commit", "increment", "idle", "stages"].into_iter().any(wanted) {
+    if ["clone", "links", "sources", "commit", "increment", "idle", "stages"].into_iter().any(wanted) {
         match std::env::var("LANSYNC_REPOSITORY") {
             Ok(named) => {
                 drop(plain_git(stage.path(), &["clone", "-q", "--no-hardlinks", "-b", "main", &named, "many"]))
@@ -83,6 +85,12 @@ fn main() {
         let hundred = Link { name: " at 100 Mbit/s with 20 ms", rate: Some(100_000_000), delay: 10 };
         clone::clones(&lan, &stage.path().join("clone-gigabit"), &many, large, gigabit);
         clone::clones(&lan, &stage.path().join("clone-hundred"), &many, large, hundred);
+    }
+    if wanted("sources") {
+        for line in sources::LINES {
+            let stage = stage.path().join(format!("sources{}", line.rate.unwrap_or(0)));
+            sources::sources(&lan, &stage, &many, large, line);
+        }
     }
     if wanted("idle") {
         idle::idle(&lan, &stage.path().join("idle"), &own, &many);

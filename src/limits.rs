@@ -242,6 +242,11 @@ pub const DIVIDE_BYTES: u64 = 2 << 20;
 /// A body of which nothing moves for this long is given up: repacking a large history takes seconds, and a stream
 /// that lives and brings nothing would keep others from being asked.
 pub const BODY_STALLED: Duration = Duration::from_secs(60);
+/// How long one waits for an answer where whoever is asked makes a pack again first, up to these bytes, to go on with it: a slow disk gives
+/// 50 MB a second.
+pub fn made_again(bytes: u64) -> Duration {
+    BODY_STALLED.saturating_add(Duration::from_secs(bytes / 50_000_000))
+}
 /// Most tips in one fetch, and haves.
 pub const FETCH_TIPS: usize = 1_024;
 /// About so many haves are sent with a fetch when there are more: 21 bytes each, for a commit that may be no larger.

@@ -24,7 +24,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    fn shape(self, host: &Host<'_>) {
+    pub(crate) fn shape(self, host: &Host<'_>) {
         let Some(rate) = self.rate else { return };
         let mut command = host.command("tc");
         // As much as a network card sends at once; the queue of a switch, in time.

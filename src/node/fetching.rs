@@ -361,7 +361,8 @@ impl FetchJob {
         let skip = if request.skip > 0 { skip } else { Vec::new() };
         let (mut send, mut recv): (SendStream, RecvStream) = source.connection.open_bi().await.map_err(elsewhere)?;
         send.write_frame(&request.encode()).await.map_err(elsewhere)?;
-        let reply = timeout(limits::BODY_STALLED, recv.read_frame(limits::STRANGER_FRAME_BYTES)).await;
+        let wait = limits::made_again(request.prefix.map_or(0, |prefix| prefix.bytes));
+        let reply = timeout(wait, recv.read_frame(limits::STRANGER_FRAME_BYTES)).await;
         let reply = reply.map_err(|_| elsewhere("it does not answer"))?.map_err(elsewhere)?;
         let reply = FetchReply::decode(&reply.unwrap_or_default()).map_err(elsewhere)?;
         let mut portion = None;
