@@ -17,7 +17,7 @@ use super::run::Wake;
 use super::serving::read_names;
 use crate::api::Progress;
 use crate::git::{Adopted, Gathering, Kept, PackLimits, PackProgress, PackRefused, Portion, Prefix, Repository};
-use crate::id::PeerId;
+use crate::id::{ObjectId, PeerId};
 use crate::limits;
 use crate::quic::{BodyError, BodyReader, CloseCode, Connection, FrameError, RecvStream, SendStream};
 use crate::sync::{Fetch, FetchReply, FetchRequest, PackPortion, PackPrefix, takes_long};
@@ -111,11 +111,20 @@ impl Coming {
     }
 }
 
+/// What became of the packs that were on their way.
+enum Waited {
+    /// It was the only one, and is adopted.
+    Adopted(Adopted),
+    Came,
+    /// Not all of them came whole.
+    Lacking,
+}
+
 /// Packs that are on their way at once.
 struct Receiving {
     gathering: Arc<Gathering>,
     coming: Vec<Coming>,
-    parts: JoinSet<(usize, Result<(), FetchFailure>)>,
+    parts: JoinSet<(usize, Result<Option<Adopted>, FetchFailure>)>,
     cut: watch::Sender<bool>,
 }
 
@@ -204,7 +213,7 @@ impl FetchJob {
             named.extend(&portion.names);
             named
         });
-        self.receive(&mut receiving, first.peer, recv, portion);
+        self.receive(&mut receiving, first.peer, recv, portion, was_cut);
         for (at, source) in others.iter().enumerate() {
             let Some(named) = &mut lacking else { break };
             self.is_divided = true;
@@ -214,7 +223,7 @@ impl FetchJob {
                         Some(portion) => named.extend(&portion.names),
                         None => lacking = None,
                     }
-                    self.receive(&mut receiving, source.peer, recv, portion);
+                    self.receive(&mut receiving, source.peer, recv, portion, was_cut);
                 }
                 // It has no room for a part, or none now. Who was asked before goes on meanwhile.
                 _ => drop(self.failed.insert(source.peer)),
@@ -226,7 +235,12 @@ impl FetchJob {
             return Round::Failed(first.peer, elsewhere("it was not read to its end"));
         };
         match ended {
-            Ok(true) if lacking.is_none() => Round::Over(self.finish(gathering, was_cut).await),
+            Ok(Waited::Adopted(adopted)) => Round::Over(Ok(adopted)),
+            Ok(Waited::Came) if lacking.is_none() => {
+                let (wants, misfit) = (self.request.want.clone(), self.misfit(was_cut));
+                let taken = tokio::task::spawn_blocking(move || take_in(&gathering, &wants).map_err(misfit)).await;
+                Round::Over(taken.map_err(elsewhere).flatten())
+            }
             Ok(_) => {
                 self.kept = gathering.into_kept();
                 Round::Again
@@ -238,18 +252,25 @@ impl FetchJob {
         }
     }
 
-    /// Waits until all packs have come, or have been cut; says whether they came whole. Where one ends the others, says who and why.
-    async fn wait(&mut self, receiving: &mut Receiving) -> Result<bool, (PeerId, FetchFailure)> {
+    /// Waits until all packs have come, or have been cut. Where one ends the others, says who and why.
+    async fn wait(&mut self, receiving: &mut Receiving) -> Result<Waited, (PeerId, FetchFailure)> {
         let mut running: BTreeSet<usize> = (0..receiving.coming.len()).collect();
-        let (mut whole, mut ended) = (true, None);
+        let (mut waited, mut ended) = (Waited::Came, None);
         while !running.is_empty() {
             let joined = timeout(LOOK, receiving.parts.join_next()).await;
             match joined {
                 Ok(Some(Ok((at, result)))) => {
                     running.remove(&at);
                     let peer = receiving.coming[at].peer;
-                    let Err(why) = result else { continue };
-                    whole = false;
+                    let why = match result {
+                        Ok(None) => continue,
+                        Ok(Some(adopted)) => {
+                            waited = Waited::Adopted(adopted);
+                            continue;
+                        }
+                        Err(why) => why,
+                    };
+                    waited = Waited::Lacking;
                     if *receiving.cut.borrow() {
                         continue;
                     }
@@ -287,17 +308,27 @@ impl FetchJob {
         }
         match ended {
             Some(ended) => Err(ended),
-            None => Ok(whole),
+            None => Ok(waited),
         }
     }
 
-    /// Receives one pack beside the loop.
-    fn receive(&self, receiving: &mut Receiving, peer: PeerId, recv: RecvStream, portion: Option<Portion>) {
+    /// Receives one pack beside the loop, and takes it in if nothing else comes.
+    fn receive(
+        &self,
+        receiving: &mut Receiving,
+        peer: PeerId,
+        recv: RecvStream,
+        portion: Option<Portion>,
+        was_cut: bool,
+    ) {
         let at = receiving.coming.len();
         let came = Arc::<Came>::default();
         receiving.coming.push(Coming { peer, since: Instant::now(), came: came.clone() });
         let (gathering, progress) = (receiving.gathering.clone(), self.progress.clone());
         let mut cut = receiving.cut.subscribe();
+        // By the same thread, whose allocator has the memory for it.
+        let wants = (at == 0 && portion.is_none()).then(|| self.request.want.clone());
+        let misfit = self.misfit(was_cut);
         receiving.parts.spawn(async move {
             let mut body = BodyReader::new(recv);
             let mut input = body.blocking();
@@ -309,38 +340,39 @@ impl FetchJob {
                     progress.send_replace(said(all));
                 };
                 let (limits, stop) = (PackLimits::default(), AtomicBool::new(false));
-                gathering.receive(&mut input, portion.as_ref(), &limits, &report, &stop)
+                gathering.receive(&mut input, portion.as_ref(), &limits, &report, &stop)?;
+                Ok(wants.map(|wants| take_in(&gathering, &wants)).transpose().map_err(misfit))
             });
             let read = tokio::select! {
                 read = body.run() => read,
                 _ = cut.wait_for(|cut| *cut) => Err(BodyError::Truncated),
             };
             let received = receive.await.unwrap_or(Err(PackRefused::Stopped));
-            let outcome = received.map_err(|why| match read {
-                // It is to be had in another way by now.
-                Err(BodyError::Stream(FrameError::GivenUp(Some(CloseCode::Busy)))) => FetchFailure::Busy(Vec::new()),
-                // A stream that broke off is nobody's bad pack.
-                Err(error) => elsewhere(error),
-                Ok(()) => FetchFailure::Refused(why),
+            let outcome = received.unwrap_or_else(|why| {
+                Err(match read {
+                    // It is to be had in another way by now.
+                    Err(BodyError::Stream(FrameError::GivenUp(Some(CloseCode::Busy)))) => {
+                        FetchFailure::Busy(Vec::new())
+                    }
+                    // A stream that broke off is nobody's bad pack.
+                    Err(error) => elsewhere(error),
+                    Ok(()) => FetchFailure::Refused(why),
+                })
             });
             (at, outcome)
         });
     }
 
-    /// All has come: checks it, and takes it in.
-    async fn finish(&self, gathering: Gathering, was_cut: bool) -> Result<Adopted, FetchFailure> {
-        let wants = self.request.want.clone();
-        let finished = tokio::task::spawn_blocking(move || {
-            let quarantined = gathering.finish(&wants, &AtomicBool::new(false));
-            quarantined.and_then(crate::git::Quarantined::adopt)
-        });
-        finished.await.map_err(elsewhere)?.map_err(|why| match why {
+    /// What it means that all has come, each pack what it should be by itself, and is not what was wanted.
+    fn misfit(&self, was_cut: bool) -> impl FnOnce(PackRefused) -> FetchFailure + use<> {
+        let is_divided = self.is_divided;
+        move |why| match why {
             why if !why.is_peers_fault() => FetchFailure::Refused(why),
-            why if self.is_divided => FetchFailure::DoNotFit(why),
+            why if is_divided => FetchFailure::DoNotFit(why),
             // Two ids began alike, or what came before was the other peer's fault: it begins again.
             why if was_cut => elsewhere(why),
             why => FetchFailure::Refused(why),
-        })
+        }
     }
 
     /// Asks one of so many for a pack without what is named, or without what came before a cut; gives the stream on which it comes,
@@ -398,6 +430,11 @@ impl FetchJob {
         self.kept = kept;
         Ok((prefix, skip))
     }
+}
+
+/// All has come: checks it, and takes it in.
+fn take_in(gathering: &Gathering, wants: &[ObjectId]) -> Result<Adopted, PackRefused> {
+    gathering.finish(wants, &AtomicBool::new(false))?.adopt()
 }
 
 /// Reads what is in a pack, where that is a portion.

@@ -16,7 +16,8 @@ use crate::limits;
 /// Where packs come together, in quarantine.
 pub struct Gathering {
     repo: Repository,
-    kept: Mutex<Kept>,
+    /// `None` once all was taken out of it.
+    kept: Mutex<Option<Kept>>,
     /// What was there before, and how far each pack is.
     progress: Mutex<Vec<PackProgress>>,
 }
@@ -37,14 +38,19 @@ impl Repository {
             bytes: kept.bytes(),
         });
         let progress = Mutex::new(before.into_iter().collect());
-        Ok(Gathering { repo: self.clone(), kept: Mutex::new(kept), progress })
+        Ok(Gathering { repo: self.clone(), kept: Mutex::new(Some(kept)), progress })
     }
 }
 
 impl Gathering {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
         // It says what lies on the disk, and is changed only after that was.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at what is here or changes it.
+    fn with<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> Result<T, PackRefused> {
+        self.kept().as_mut().map(look).ok_or(PackRefused::Stopped)
     }
 
     /// Receives exactly one pack, which is a portion of all if that was said of it. `progress` is told how far it is, and all
@@ -60,18 +66,20 @@ impl Gathering {
         progress: &dyn Fn(PackProgress, PackProgress),
         stop: &AtomicBool,
     ) -> Result<(), PackRefused> {
-        let held = self.held();
-        let (dir, number, begun, is_whole) = {
-            let mut kept = self.kept();
+        let (is_held, dir, number, begun, is_whole, objects) = self.with(|kept| {
             kept.expected = kept.expected.max(portion.map_or(0, |portion| portion.objects));
-            (kept.room.pack_dir(), kept.next_number(), kept.beginning()?, portion.is_none() && kept.is_whole())
-        };
+            let is_held = kept.haves().iter().any(|have| to_gix(have).is_some());
+            let is_whole = portion.is_none() && kept.is_whole();
+            (is_held, kept.room.pack_dir(), kept.next_number(), kept.beginning(), is_whole, kept.expected)
+        })?;
+        // Without haves nothing that is here may be built upon.
+        let (held, begun) = (is_held.then(|| Objects::of(&self.repo)), begun?);
         let slot = {
             let mut all = self.progress();
             all.push(PackProgress { objects_done: 0, objects_total: 0, bytes: 0 });
             all.len() - 1
         };
-        let among = Among { trimmed_from: begun.as_ref().map(|(_, from)| *from), objects: self.kept().expected };
+        let among = Among { trimmed_from: begun.as_ref().map(|(_, from)| *from), objects };
         let tell = |now: PackProgress| {
             let mut all = self.progress();
             all[slot] = now;
@@ -85,53 +93,50 @@ impl Gathering {
             Some(begun) => begun,
             None => input,
         };
-        let mut input = Noted::new(input, |objects| self.kept().note_coming(number, objects, is_whole));
+        let mut input = Noted::new(input, |objects| {
+            // Where it was taken out, nothing of it is to stay.
+            let _ = self.with(|kept| kept.note_coming(number, objects, is_whole));
+        });
         let received = incoming::receive(&dir, number, &mut input, among, held.as_ref(), limits, &tell, stop);
         let received = received.and_then(|pack| match portion {
             Some(portion) => Ok(as_said(pack, portion)?),
             None => Ok(pack),
         });
         match received {
-            Ok(pack) => {
-                let mut kept = self.kept();
+            Ok(pack) => self.with(|kept| {
                 kept.came(pack, None);
                 kept.interrupted(number);
-                Ok(())
-            }
+            }),
             Err(Failed { why, cut }) => {
                 let salvaged = cut.filter(|cut| cut.bytes() >= limits::KEPT_BYTES).map(|cut| {
                     let begun = Begun { total: cut.total, end: cut.end };
                     // Others bring the rest of it.
                     let objects = among.objects.max(cut.total);
-                    self.kept().expected = objects;
                     (cut.salvage(&dir, number + 1, objects, held.as_ref(), limits, stop), begun)
                 });
-                let mut kept = self.kept();
-                // What cannot be kept is fetched again.
-                if let Some((Ok(Some(pack)), begun)) = salvaged {
-                    kept.came(Some(pack), Some(begun).filter(|_| is_whole));
-                }
-                kept.interrupted(number);
+                self.with(|kept| {
+                    // What cannot be kept is fetched again.
+                    if let Some((Ok(Some(pack)), begun)) = salvaged {
+                        kept.expected = kept.expected.max(begun.total);
+                        kept.came(Some(pack), Some(begun).filter(|_| is_whole));
+                    }
+                    kept.interrupted(number);
+                })?;
                 Err(why)
             }
         }
     }
     /// What need not be sent any more.
     pub fn skip(&self) -> Skip {
-        self.kept().skip()
-    }
-
-    /// How many bytes it took to send what is here.
-    pub fn bytes(&self) -> u64 {
-        self.kept().bytes()
+        self.with(|kept| kept.skip()).unwrap_or_default()
     }
 
     /// All has come: checks that everything is there that `wants` reach.
     ///
     /// # Errors
     /// [`PackRefused`]; nothing of the packs stays here then.
-    pub fn finish(self, wants: &[ObjectId], stop: &AtomicBool) -> Result<Quarantined, PackRefused> {
-        let Kept { mut room, packs, haves, .. } = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+    pub fn finish(&self, wants: &[ObjectId], stop: &AtomicBool) -> Result<Quarantined, PackRefused> {
+        let Kept { mut room, packs, haves, .. } = self.kept().take().ok_or(PackRefused::Stopped)?;
         // What is not what it should be is of no use to anybody, and what is goes into the object store.
         room.stays(false);
         let wants = wants.iter().map(|id| to_gix(id).ok_or(PackRefused::MissingObject(*id)));
@@ -143,17 +148,12 @@ impl Gathering {
 
     /// What the next try can go on with; `None` where that is nothing.
     pub fn into_kept(self) -> Option<Kept> {
-        let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner)?;
         if kept.packs.is_empty() {
             kept.discard();
             return None;
         }
         Some(kept)
-    }
-
-    /// Without haves nothing that is here may be built upon.
-    fn held(&self) -> Option<Objects> {
-        self.kept().haves().iter().any(|have| to_gix(have).is_some()).then(|| Objects::of(&self.repo))
     }
 
     fn progress(&self) -> MutexGuard<'_, Vec<PackProgress>> {
