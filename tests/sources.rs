@@ -29,7 +29,7 @@ use lansync::sync::{FetchReply, FetchRequest, Message, PackPortion};
 const CLONE: Duration = Duration::from_secs(120);
 
 /// Bytes of the files of the project.
-const SIZE: u64 = 24 << 20;
+const SIZE: u64 = 16 << 20;
 
 /// Ana and Bo have a project of some size.
 fn two_have_it<'a>(on_ana: &'a Host<'_>, on_bo: &'a Host<'_>) -> (Person<'a>, Person<'a>) {

@@ -231,11 +231,13 @@ impl FetchJob {
         }
         let ended = self.wait(&mut receiving).await;
         drop(receiving);
+        if let Ok(Waited::Adopted(adopted)) = ended {
+            return Round::Over(Ok(adopted));
+        }
         let Some(gathering) = Arc::into_inner(gathering) else {
             return Round::Failed(first.peer, elsewhere("it was not read to its end"));
         };
         match ended {
-            Ok(Waited::Adopted(adopted)) => Round::Over(Ok(adopted)),
             Ok(Waited::Came) if lacking.is_none() => {
                 let (wants, misfit) = (self.request.want.clone(), self.misfit(was_cut));
                 let taken = tokio::task::spawn_blocking(move || take_in(&gathering, &wants).map_err(misfit)).await;
@@ -262,25 +264,17 @@ impl FetchJob {
                 Ok(Some(Ok((at, result)))) => {
                     running.remove(&at);
                     let peer = receiving.coming[at].peer;
-                    let why = match result {
-                        Ok(None) => continue,
-                        Ok(Some(adopted)) => {
-                            waited = Waited::Adopted(adopted);
-                            continue;
-                        }
-                        Err(why) => why,
-                    };
-                    waited = Waited::Lacking;
-                    if *receiving.cut.borrow() {
-                        continue;
-                    }
-                    self.failed.insert(peer);
-                    match why {
+                    match result {
+                        Ok(None) => {}
+                        Ok(Some(adopted)) => waited = Waited::Adopted(adopted),
+                        Err(_) if *receiving.cut.borrow() => waited = Waited::Lacking,
                         // What others bring is of use whatever became of this one.
-                        FetchFailure::Elsewhere(why) if !running.is_empty() => {
+                        Err(FetchFailure::Elsewhere(why)) if !running.is_empty() => {
                             tracing::debug!(from = %peer.short(), why, "a portion did not come");
+                            waited = Waited::Lacking;
+                            self.failed.insert(peer);
                         }
-                        why => {
+                        Err(why) => {
                             receiving.cut.send_replace(true);
                             ended = Some((peer, why));
                         }
