@@ -217,7 +217,7 @@ impl Fetches {
         let has = |peer: &PeerId, served: &Served| {
             wants.iter().all(|(tip, want)| {
                 let is_free = want.busy.get(peer).is_none_or(|until| *until <= now) && !want.asked.contains(peer);
-                is_free && (want.author == *peer || served.contains(*tip))
+                is_free && (want.author == *peer || served.contains(tip))
             })
         };
         let of = |(peer, served): (&PeerId, &Served)| {

@@ -161,6 +161,7 @@ pub(super) struct Among {
 
 /// Receives one pack into `dir`, as the one of this number; `None` for the pack of nothing. A delta may be against what
 /// is among `held`.
+#[expect(clippy::too_many_arguments, reason = "each is another matter")]
 pub(super) fn receive(
     dir: &Path,
     number: usize,
