@@ -108,7 +108,6 @@ pub struct Discovery {
     mdns: Mdns,
     shared: Arc<Mutex<Shared>>,
     stopped: Arc<AtomicBool>,
-    asks: Arc<Notify>,
 }
 
 /// The library's handle, which cannot be printed.
@@ -150,9 +149,8 @@ impl Discovery {
         interfaces::watch(mdns.clone(), stopped.clone())?;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let heard = mdns.browse(SERVICE)?;
-        let asks = Arc::new(Notify::new());
-        runtime.spawn(listen(mdns.clone(), heard, shared.clone(), stopped.clone(), asks.clone()));
-        Ok(Self { mdns: Mdns(mdns), shared, stopped, asks })
+        runtime.spawn(listen(mdns.clone(), heard, shared.clone(), stopped.clone()));
+        Ok(Self { mdns: Mdns(mdns), shared, stopped })
     }
 
     /// Announces the node of `node` at `port`, or announces it anew with something else to say.
@@ -187,12 +185,6 @@ impl Discovery {
         if let Err(error) = self.mdns.0.unregister(&name) {
             tracing::debug!(%error, "no goodbye was said");
         }
-    }
-
-    /// Asks anew who is here, at once. The library asks less and less often, and who answered a moment ago says nothing: a
-    /// service that begins just then would hear of somebody only many seconds later.
-    pub fn ask(&self) {
-        self.asks.notify_one();
     }
 
     /// Changes from now on, after all that is here now.
@@ -306,22 +298,9 @@ async fn listen(
     mut heard: Receiver<ServiceEvent>,
     shared: Arc<Mutex<Shared>>,
     stopped: Arc<AtomicBool>,
-    asks: Arc<Notify>,
 ) {
     loop {
-        loop {
-            let event = tokio::select! {
-                event = heard.recv_async() => event,
-                // What is known is told once more, which changes nothing.
-                () = asks.notified() => match mdns.browse(SERVICE) {
-                    Ok(again) => {
-                        heard = again;
-                        continue;
-                    }
-                    Err(_) => continue,
-                },
-            };
-            let Ok(event) = event else { break };
+        while let Ok(event) = heard.recv_async().await {
             match event {
                 ServiceEvent::ServiceResolved(service) => lock(&shared).resolved(&service),
                 ServiceEvent::ServiceRemoved(_, name) => lock(&shared).removed(&name),

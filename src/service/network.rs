@@ -25,9 +25,6 @@ struct Door {
     join_code: JoinCode,
 }
 
-/// How often is asked who is around while somebody waits for it: who has answered within a second says nothing.
-const ASK_AROUND: Duration = Duration::from_millis(1_100);
-
 /// A project that is open to joining, as announced.
 #[derive(Debug, Clone)]
 pub(super) struct Open {
@@ -271,24 +268,14 @@ impl Network {
         all
     }
 
-    /// Waits until a project that `fits` is open here, at most `patience`, and asks around meanwhile.
+    /// Waits until a project that `fits` is open here, at most `patience`.
     pub(super) async fn wait_for(&self, patience: Duration, fits: impl Fn(&Open) -> bool) -> Vec<Open> {
         let until = tokio::time::Instant::now() + patience;
-        let mut ask = tokio::time::interval(ASK_AROUND);
         loop {
             let news = self.news.notified();
             let found: Vec<Open> = self.open_now().into_iter().filter(&fits).collect();
-            if !found.is_empty() {
+            if !found.is_empty() || tokio::time::timeout_at(until, news).await.is_err() {
                 return found;
-            }
-            tokio::select! {
-                () = news => {}
-                _ = ask.tick() => {
-                    if let Some(discovery) = &*self.discovery.lock().unwrap_or_else(PoisonError::into_inner) {
-                        discovery.ask();
-                    }
-                }
-                () = tokio::time::sleep_until(until) => return found,
             }
         }
     }
