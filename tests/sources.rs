@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use common::netns::{Host, Lan};
 use common::{LONG, Person, content, lan_or_skip, wait_for};
-use hostile::{Clone, Raw, Session, git, keys, offer, rev, run, until};
+use hostile::{Clone, Raw, Session, git, keys, offer, rev, run, until, until_within};
 use lansync::eventlog::Role;
 use lansync::git::{Form, Portion, Repository, Skip};
 use lansync::id::ObjectId;
@@ -174,7 +174,7 @@ fn serve(session: &Session, repo: Repository, way: Way, asked: Arc<Mutex<Vec<Ask
             frames.extend(pack.chunks(50_000).map(<[u8]>::to_vec));
             frames.push(Vec::new());
             for frame in frames {
-                // What the line takes for it.
+                // This is no waiting: it is the slow line itself, which a test within one process has no other way to make.
                 tokio::time::sleep(Duration::from_micros(frame.len() as u64 * 2)).await;
                 if send.write_frame(&frame).await.is_err() {
                     break;
@@ -218,22 +218,13 @@ async fn from_two(ways: [Way; 2]) -> ([Vec<Asked>; 2], Vec<String>) {
     until("she asks for it", || async { !asked[0].lock().unwrap().is_empty() }).await;
     second.say(&Message::Objects(vec![tip])).await;
     let name = "refs/remotes/lansync/@mallory/big";
-    wait_until_there(&ana, name).await;
+    until_within(CLONE, "all of it is here", || async { ana.dir.join(".git").join(name).exists() }).await;
     assert_eq!(rev(&ana.dir, name), tip);
     ana.fsck();
     let problems = ana.notices().into_iter().filter(|notice| notice.notice == "problem");
     let asked = asked.map(|asked| asked.lock().unwrap().clone());
     println!("{ways:?}: {asked:?}");
     (asked, problems.map(|notice| notice.text).collect())
-}
-
-async fn wait_until_there(ana: &Clone, name: &str) {
-    let there = tokio::time::timeout(CLONE, async {
-        while !ana.dir.join(".git").join(name).exists() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
-    there.await.expect("all of it is here");
 }
 
 #[test]

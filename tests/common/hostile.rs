@@ -58,14 +58,19 @@ pub fn run(test: impl Future<Output = ()>) {
 }
 
 /// Waits until `cond` holds.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut cond: impl FnMut() -> F) {
+pub async fn until<F: Future<Output = bool>>(what: &str, cond: impl FnMut() -> F) {
+    until_within(BOUND, what, cond).await;
+}
+
+/// The same for what may take so long.
+pub async fn until_within<F: Future<Output = bool>>(bound: Duration, what: &str, mut cond: impl FnMut() -> F) {
     let mut tick = tokio::time::interval(Duration::from_millis(5));
     let held = async {
         while !cond().await {
             tick.tick().await;
         }
     };
-    assert!(tokio::time::timeout(BOUND, held).await.is_ok(), "in vain: {what}");
+    assert!(tokio::time::timeout(bound, held).await.is_ok(), "in vain: {what}");
 }
 
 /// What comes within the bound.
